@@ -1,0 +1,57 @@
+"""What can be said of images without decoding their pixels: the dict that `Reader.info` gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from triptych.dictionary import Dictionary, Shelf
+from triptych.errors import DictionaryMissing
+from triptych.images import MODES
+from triptych.metadata import name_attachments
+from triptych.modes.registry import get_mode
+from triptych.scan import Item, Reference
+
+
+def describe_images(item: Item, first_image: int, shelf: Shelf) -> list[dict[str, Any]]:
+    """Describe the images of a frame.
+
+    Always there: `number`, `shape` (as `decode` gives it), `color` (L, LA, RGB, RGBA), `mode`, `frame`, `offset` and
+    `bytes` (of the whole frame). Where the image has them: `key`, `label`, `metadata`, `exif`, `xmp`,
+    `icc_profile`, `dictionary` (its id). Then what the mode adds.
+    """
+    assert item.images is not None
+    mode = get_mode(item.images.mode)
+    try:
+        dictionary = shelf.get(item.reference)
+    except DictionaryMissing:
+        dictionary = None
+    extras = mode.describe_frame(item.images.body, item.images.shapes, dictionary)
+    described = []
+    for number, extra in enumerate(extras):
+        entry = item.images.entry(number)
+        shape = entry.shape
+        info: dict[str, Any] = {
+            "number": first_image + number,
+            "shape": shape[:2] if shape.channels == 1 else tuple(shape),
+            "color": MODES[shape.channels - 1],
+            "mode": mode.name,
+            "frame": item.frame.number,
+            "offset": item.frame.offset,
+            "bytes": item.frame.length,
+        }
+        optional = {
+            "key": entry.key,
+            "label": entry.label,
+            "dictionary": reference_id(item.reference, dictionary),
+        }
+        info |= {name: value for name, value in optional.items() if value is not None}
+        described.append(info | name_attachments(entry.attachments) | extra)
+    return described
+
+
+def reference_id(reference: Reference | None, dictionary: Dictionary | None = None) -> str | None:
+    """Give the id of a dictionary in hex: all of it if it is known, else the start that the stream gives."""
+    known = reference if isinstance(reference, Dictionary) else dictionary
+    if known is not None:
+        return known.id
+    return reference.hex() if isinstance(reference, bytes) else None

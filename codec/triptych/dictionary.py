@@ -1,0 +1,249 @@
+"""Dictionaries: what was learned once and serves many images (FORMAT.md section 4).
+
+A `Dictionary` is its payload; its id is the SHA-256 of that. Dictionaries are found by path, by id on the
+search path (folders in the environment variable TRIPTYCH_PATH), or by name among those shipped with the
+package. What the content means is the modes' business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from triptych.errors import DictionaryMissing, FormatError, InvalidFrame, InvalidOption
+from triptych.framing import INLINE_ID_LEN, STREAM_HEADER, FrameType, build_frame, walk
+from triptych.limits import Limits
+from triptych.metadata import build_json, parse_json
+from triptych.sink import open_sink
+from triptych.source import open_source
+
+KINDS = {"palette": 1}
+ID_LEN = 32
+SEARCH_PATH_VARIABLE = "TRIPTYCH_PATH"
+_SHIPPED = Path(__file__).parent / "dictionaries"
+_HEAD = struct.Struct("<BI")
+
+DictionaryLike: TypeAlias = "Dictionary | str | os.PathLike[str] | bytes"
+
+
+@dataclass(frozen=True)
+class Dictionary:
+    """A palette, a basis or a network, named by its content.
+
+    What `params` holds can also be read as attributes: `dictionary.wcss`.
+
+    Parameters
+    ----------
+    payload : bytes
+        The payload of its DICTIONARY frame.
+
+    Raises
+    ------
+    InvalidFrame
+        The payload breaks FORMAT.md section 4.
+
+    Examples
+    --------
+    >>> book = Dictionary.build("palette", {"n_colors": 1}, b"abcd")
+    >>> book.kind, book.params, book.content
+    ('palette', {'n_colors': 1}, b'abcd')
+    """
+
+    payload: bytes
+
+    def __post_init__(self) -> None:
+        if len(self.payload) < _HEAD.size or len(self.payload) < self._content_start:
+            raise InvalidFrame("the payload of a DICTIONARY frame is too short", got=len(self.payload))
+        parse_json(self.payload[_HEAD.size : self._content_start])
+
+    @classmethod
+    def build(cls, kind: str, params: Mapping[str, Any], content: bytes) -> Dictionary:
+        """Make a dictionary of a known kind."""
+        text = build_json(params, "params")
+        return cls(_HEAD.pack(KINDS[kind], len(text)) + text + content)
+
+    @property
+    def _content_start(self) -> int:
+        return _HEAD.size + int(_HEAD.unpack_from(self.payload)[1])
+
+    @cached_property
+    def id(self) -> str:
+        """SHA-256 of the payload, in hex."""
+        return hashlib.sha256(self.payload).hexdigest()
+
+    @property
+    def kind(self) -> str:
+        """What the content is: `"palette"`; `"unknown"` for what a later version brings."""
+        return next((name for name, code in KINDS.items() if code == self.payload[0]), "unknown")
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """How it was learned, for people; a copy."""
+        return parse_json(self.payload[_HEAD.size : self._content_start])
+
+    @property
+    def content(self) -> bytes:
+        """What was learned."""
+        return self.payload[self._content_start :]
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and name in self.params:
+            return self.params[name]
+        raise AttributeError(f"{type(self).__name__} has no attribute or parameter {name!r}")
+
+    def __repr__(self) -> str:
+        return f"<Dictionary {self.kind} {self.id[:16]}, {len(self.payload):,} bytes>"
+
+    def to_bytes(self) -> bytes:
+        """Give it as a dictionary file: a stream of one DICTIONARY frame."""
+        return STREAM_HEADER + build_frame(FrameType.DICTIONARY, 1, self.payload)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a dictionary file."""
+        sink = open_sink(path)
+        try:
+            sink.write(self.to_bytes())
+            sink.close()
+        except BaseException:
+            sink.abort()
+            raise
+
+
+def load_dictionary(source: str | os.PathLike[str] | bytes, *, limits: Limits | None = None) -> Dictionary:
+    """Load a dictionary.
+
+    Parameters
+    ----------
+    source : path, bytes or str
+        A file, or the bytes of one: any stream with exactly one DICTIONARY frame. Or an id of 64 hex digits,
+        looked for in the folders of TRIPTYCH_PATH; or the name of a shipped dictionary.
+
+    Raises
+    ------
+    DictionaryMissing
+        No dictionary of this id is on the search path.
+    InvalidOption
+        A name that is no file and no shipped dictionary.
+    """
+    limits = limits or Limits()
+    if isinstance(source, str) and not os.path.exists(source):
+        if len(source) == 2 * ID_LEN and not set(source.lower()) - set("0123456789abcdef"):
+            return find_dictionary(bytes.fromhex(source), limits)
+        shipped = shipped_dictionaries()
+        if source in shipped:
+            return load_dictionary(shipped[source], limits=limits)
+        if os.path.basename(source) == source and not source.endswith(".tych"):
+            names = ", ".join(map(repr, sorted(shipped))) or "none"
+            raise InvalidOption(
+                f"dictionary {source!r} is neither a file, nor an id of 64 hex digits, nor shipped "
+                f"(shipped: {names})"
+            )
+    opened = open_source(source)
+    try:
+        payloads = [
+            bytes(frame.payload) for frame in walk(opened, limits) if frame.type == FrameType.DICTIONARY
+        ]
+    finally:
+        opened.close()
+    if len(payloads) != 1:
+        raise InvalidFrame("DICTIONARY frames in a dictionary file", expected=1, got=len(payloads))
+    return Dictionary(payloads[0])
+
+
+def resolve_dictionary(given: DictionaryLike, limits: Limits) -> Dictionary:
+    """Give the dictionary that an option names."""
+    if isinstance(given, Dictionary):
+        return given
+    if isinstance(given, (str, os.PathLike, bytes)):
+        return load_dictionary(given, limits=limits)
+    raise InvalidOption(
+        f"dictionary must be a Dictionary, a path, an id or a name, not {type(given).__name__}"
+    )
+
+
+def shipped_dictionaries() -> dict[str, Path]:
+    """Give the dictionaries that come with the package, by name."""
+    return {path.stem: path for path in sorted(_SHIPPED.glob("*.tych"))}
+
+
+def is_shipped(dictionary: Dictionary) -> bool:
+    """Say whether a dictionary comes with the package, so that a stream need only name it."""
+    return any(_id_of(path, Limits()) == dictionary.id for path in shipped_dictionaries().values())
+
+
+def find_dictionary(id_start: bytes, limits: Limits) -> Dictionary:
+    """Give the dictionary on the search path whose id begins so.
+
+    A file named by its id is tried before the others of its folder.
+    """
+    folders = [Path(name) for name in os.environ.get(SEARCH_PATH_VARIABLE, "").split(os.pathsep) if name]
+    text = id_start.hex()
+    for folder in (*folders, _SHIPPED):
+        for path in sorted(
+            folder.glob("*.tych"), key=lambda path: (not path.name.startswith(text), path.name)
+        ):
+            if _id_of(path, limits).startswith(text):
+                return load_dictionary(path, limits=limits)
+    where = f"in {SEARCH_PATH_VARIABLE}={os.environ.get(SEARCH_PATH_VARIABLE, '')!r}"
+    raise DictionaryMissing(f"dictionary {text} is not in the stream, not given, and not {where}", id=text)
+
+
+def _id_of(path: Path, limits: Limits) -> str:
+    stat = path.stat()
+    return _file_id(path, stat.st_mtime_ns, stat.st_size, limits)
+
+
+@lru_cache(maxsize=4096)
+def _file_id(path: Path, mtime_ns: int, size: int, limits: Limits) -> str:
+    """Give the id of a dictionary file, empty for other files; the time and size tell when to look again."""
+    source = open_source(path)
+    try:
+        # Only the first frame: a folder may hold large streams of images too.
+        frame = next(walk(source, limits), None)
+    except (FormatError, OSError):
+        return ""
+    finally:
+        source.close()
+    if frame is None or frame.type != FrameType.DICTIONARY:
+        return ""
+    return hashlib.sha256(frame.payload).hexdigest()
+
+
+class Shelf:
+    """The dictionaries that are at hand for decoding, by id."""
+
+    def __init__(self, dictionaries: Iterable[Dictionary], limits: Limits) -> None:
+        self._by_id = {dictionary.id: dictionary for dictionary in dictionaries}
+        self._limits = limits
+
+    def get(self, reference: Dictionary | bytes | None) -> Dictionary | None:
+        """Give the dictionary of a reference: itself, or an id or the start of one."""
+        if not isinstance(reference, bytes):
+            return reference
+        text = reference.hex()
+        for dictionary_id, dictionary in self._by_id.items():
+            if dictionary_id.startswith(text):
+                return dictionary
+        found = find_dictionary(reference, self._limits)
+        self._by_id[found.id] = found
+        return found
+
+
+def short_id(dictionary_id: str) -> bytes:
+    """Give the bytes by which an IMAGES frame names a dictionary itself."""
+    return bytes.fromhex(dictionary_id)[:INLINE_ID_LEN]
+
+
+def iterate_dictionaries(given: Any, limits: Limits) -> Iterator[Dictionary]:
+    """Give the dictionaries that a caller hands over: none, one or several."""
+    if given is None:
+        return
+    several = isinstance(given, Iterable) and not isinstance(given, (str, bytes, os.PathLike, Dictionary))
+    for item in given if several else (given,):
+        yield resolve_dictionary(item, limits)

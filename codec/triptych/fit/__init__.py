@@ -1,0 +1,112 @@
+"""`fit`: learn a dictionary that many images share. Images are streamed: none is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from triptych.callables import make_callable
+from triptych.dictionary import Dictionary
+from triptych.errors import InvalidImage, InvalidOption
+from triptych.images import Pixels, as_pixels
+from triptych.options import Options, make_options
+from triptych.parallel import OrderedPool
+
+if TYPE_CHECKING:
+    from triptych.fit.colors import Histogram
+
+__all__ = ["fit"]
+
+
+def fit(mode: str, images: Iterable[Any], **options: Any) -> Dictionary:
+    """Learn a dictionary from images.
+
+    Parameters
+    ----------
+    mode : str
+        `"kmeans"`: a palette.
+    images : iterable
+        Anything `Writer.write` takes; read once.
+    **options
+        `n_colors` or `target_psnr`, `keep`, `effort`, `seed`, `threads`, `executor`, `limits`, as in
+        `triptych.options.Options`.
+
+    Returns
+    -------
+    Dictionary
+        Its `params` (for k-means: `n_colors`, `images`, `pixels`, `wcss`) are attributes too.
+
+    Raises
+    ------
+    InvalidOption
+        No such mode, or a wrong option.
+    InvalidImage
+        No image at all, or something that is none.
+    """
+    from triptych.fit.kmeans import MAX_COLORS, fit_auto, fit_palette
+    from triptych.modes.kmeans import sort_palette
+
+    checked = make_options(options)
+    if mode != "kmeans":
+        raise InvalidOption(f"mode must be one of 'kmeans', not {mode!r}")
+    n_images, histogram = _count_all(images, checked)
+    keep = np.array(checked.keep, np.uint8).reshape(-1, 4)
+    if checked.target_psnr is not None:
+        palette = fit_auto(
+            histogram, checked.target_psnr, effort=checked.effort, seed=checked.seed, keep=keep
+        )
+    else:
+        n_colors = MAX_COLORS if checked.n_colors == "auto" else checked.n_colors
+        palette = fit_palette(histogram, n_colors, effort=checked.effort, seed=checked.seed, keep=keep)
+    colors, _ = sort_palette(palette.colors)
+    params = {"images": n_images, "n_colors": len(colors), "pixels": histogram.n_pixels, "wcss": palette.wcss}
+    return Dictionary.build("palette", params, colors.tobytes())
+
+
+def _count_all(images: Iterable[Any], options: Options) -> tuple[int, Histogram]:
+    pool: OrderedPool[Histogram] = OrderedPool(options.threads, options.executor)
+    # Histograms wait until one as large is there to merge with, so merging costs a sort of all in the end.
+    waiting: list[Histogram] = []
+    n_images = 0
+
+    def add(counted: Iterable[Histogram]) -> None:
+        for histogram in counted:
+            waiting.append(histogram)
+            while len(waiting) > 1 and len(waiting[-2].colors) <= 2 * len(waiting[-1].colors):
+                last = waiting.pop()
+                waiting[-1] = waiting[-1].merge(last)
+
+    try:
+        for image in images:
+            pixels = as_pixels(image)
+            options.limits.check("pixels_per_image", pixels.shape[0] * pixels.shape[1])
+            n_images += 1
+            add(pool.submit(_count, pixels))
+        add(pool.drain())
+    finally:
+        pool.close()
+    if not waiting:
+        raise InvalidImage("fit needs at least one image")
+    total = waiting.pop()
+    while waiting:
+        total = waiting.pop().merge(total)
+    return n_images, total
+
+
+def _count(pixels: Pixels) -> Histogram:
+    """Count the colours of an image as RGBA; runs anywhere, also in another process."""
+    from triptych.fit.colors import count_colors
+
+    rgba = np.full((*pixels.shape[:2], 4), 255, np.uint8)
+    n_channels = pixels.shape[2]
+    if n_channels >= 3:
+        rgba[:, :, :n_channels] = pixels
+    else:
+        rgba[:, :, :3] = pixels[:, :, :1]
+        rgba[:, :, 3:] = pixels[:, :, 1:] if n_channels == 2 else 255
+    return count_colors(rgba)[0]
+
+
+make_callable(fit)

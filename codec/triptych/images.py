@@ -1,0 +1,124 @@
+"""Images in and out: whatever holds pixels becomes a uint8 array (height, width, channels).
+
+`as_pixels` takes anything with `__array_interface__`, `__dlpack__` or a buffer, and Pillow images. It does
+not convert depths and does not guess channel orders: what it refuses, it refuses with the way to do it.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from triptych.errors import InvalidImage
+
+Pixels = npt.NDArray[np.uint8]
+MODES = ("L", "LA", "RGB", "RGBA")
+"""Names of 1, 2, 3 and 4 channels."""
+
+
+class Shape(NamedTuple):
+    """The shape of one image, in array order."""
+
+    height: int
+    width: int
+    channels: int
+
+    @property
+    def pixels(self) -> int:
+        """Width times height."""
+        return self.height * self.width
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the decoded image."""
+        return self.height * self.width * self.channels
+
+
+def as_pixels(image: Any) -> Pixels:
+    """Give an image as a C-contiguous uint8 array (height, width, channels); it may share the image's memory.
+
+    Parameters
+    ----------
+    image
+        uint8 of shape (height, width) or (height, width, 1 to 4); or a Pillow image of mode 1, L, LA, RGB,
+        RGBA, P or PA (a palette becomes RGB, or RGBA where it is transparent).
+
+    Raises
+    ------
+    InvalidImage
+        Anything else.
+
+    Examples
+    --------
+    >>> as_pixels(np.zeros((2, 3), np.uint8)).shape
+    (2, 3, 1)
+    """
+    array = _as_array(image)
+    if array.dtype != np.uint8:
+        raise InvalidImage(f"pixels must be uint8, not {array.dtype}; {_advice(array.dtype)}")
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or not 1 <= array.shape[2] <= 4:
+        hint = (
+            "; channels come last: use transpose(1, 2, 0)" if array.ndim == 3 and array.shape[0] <= 4 else ""
+        )
+        raise InvalidImage(
+            f"an image has shape (height, width) or (height, width, 1 to 4), not {array.shape}{hint}"
+        )
+    if 0 in array.shape:
+        raise InvalidImage(f"an image has at least one pixel, not shape {array.shape}")
+    return np.ascontiguousarray(array)
+
+
+def drop_grey_axis(pixels: Pixels) -> Pixels:
+    """Give a grey image as (height, width), as the public face has it."""
+    return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+
+
+def _as_array(image: Any) -> npt.NDArray[Any]:
+    if isinstance(image, np.ndarray):
+        return image
+    pillow = sys.modules.get("PIL.Image")  # whoever has a Pillow image has imported Pillow
+    if pillow is not None and isinstance(image, pillow.Image):
+        return np.asarray(_plain_pillow(image))
+    try:
+        if hasattr(image, "__array_interface__"):
+            return np.asarray(image)
+        if hasattr(image, "__dlpack__"):
+            return np.from_dlpack(image)
+        return np.asarray(memoryview(image))
+    except (TypeError, ValueError, BufferError, RuntimeError) as error:
+        raise InvalidImage(
+            f"{type(image).__name__} gives no pixels ({error}); use numpy.asarray first"
+        ) from error
+
+
+def _plain_pillow(image: Any) -> Any:
+    has_alpha = image.has_transparency_data
+    if image.mode == "1":
+        return image.convert("L")
+    if image.mode in ("P", "PA", "RGB"):
+        target = "RGBA" if has_alpha else "RGB"
+    elif image.mode in ("L", "LA"):
+        target = "LA" if has_alpha else "L"
+    elif image.mode == "RGBA":
+        target = "RGBA"
+    else:
+        raise InvalidImage(
+            f"Pillow images of mode {image.mode} are not encoded; use image.convert('RGB') or another "
+            f"of {', '.join(MODES)}"
+        )
+    return image if image.mode == target else image.convert(target)
+
+
+def _advice(dtype: np.dtype[Any]) -> str:
+    if dtype == np.bool_:
+        return "use image.astype('uint8') * 255"
+    if dtype == np.uint16:
+        return "use (image >> 8).astype('uint8')"
+    if dtype.kind == "f":
+        return "use (image * 255).round().clip(0, 255).astype('uint8') if it goes from 0 to 1"
+    return "use image.clip(0, 255).astype('uint8') if it goes from 0 to 255"

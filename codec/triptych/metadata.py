@@ -1,0 +1,137 @@
+"""Metadata: canonical JSON and the attachments of images (FORMAT.md section 3.2).
+
+EXIF, XMP and ICC are bytes that pass through unchanged. JSON is data for the user. No pixel depends on any of
+it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from triptych.errors import InvalidFrame, InvalidOption
+from triptych.limits import Limits
+from triptych.varint import build_varint, parse_varint
+
+TAGS = {"exif": 1, "xmp": 2, "icc_profile": 3, "metadata": 4}
+JSON_TAG = TAGS["metadata"]
+MAX_ATTACHMENTS = 16
+_AGAIN = 0x80
+"""Set in a tag: the bytes are those of the last item with this tag."""
+
+Attachments = dict[int, bytes]
+"""The attachments of one image, by tag."""
+
+
+def build_json(value: Mapping[str, Any], name: str = "metadata") -> bytes:
+    """Give an object as canonical JSON.
+
+    Examples
+    --------
+    >>> build_json({"b": 1, "a": [True, None]})
+    b'{"a":[true,null],"b":1}'
+    """
+    if not isinstance(value, Mapping):
+        raise InvalidOption(f"{name} must be a dict, not {type(value).__name__}")
+    try:
+        text = json.dumps(dict(value), ensure_ascii=False, allow_nan=False)
+        # Once more, since only now all keys are strings: their order is that of code points.
+        return json.dumps(
+            json.loads(text), sort_keys=True, separators=(",", ":"), ensure_ascii=False
+        ).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidOption(f"{name} must be what JSON can hold: {error}") from error
+
+
+def parse_json(data: bytes | memoryview) -> dict[str, Any]:
+    """Give the object that JSON bytes hold."""
+    try:
+        value = json.loads(bytes(data).decode(), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise InvalidFrame(f"metadata is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InvalidFrame("metadata is not a JSON object", expected="object", got=type(value).__name__)
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number of JSON")
+
+
+def make_attachments(
+    metadata: Mapping[str, Any] | None,
+    exif: bytes | None,
+    xmp: bytes | None,
+    icc_profile: bytes | None,
+    limits: Limits,
+) -> Attachments:
+    """Check what a caller gave for an image, and give it by tag."""
+    raw = {"exif": exif, "xmp": xmp, "icc_profile": icc_profile}
+    for name, value in raw.items():
+        if value is not None and not isinstance(value, (bytes, bytearray, memoryview)):
+            raise InvalidOption(f"{name} must be bytes, not {type(value).__name__}")
+    attachments = {TAGS[name]: bytes(value) for name, value in raw.items() if value is not None}
+    if metadata is not None:
+        attachments[JSON_TAG] = build_json(metadata)
+    limits.check("metadata_bytes", sum(map(len, attachments.values())))
+    return attachments
+
+
+def name_attachments(attachments: Attachments) -> dict[str, Any]:
+    """Give attachments by the names of `Writer.write`; unknown tags are left out."""
+    named: dict[str, Any] = {name: attachments[tag] for name, tag in TAGS.items() if tag in attachments}
+    if "metadata" in named:
+        named["metadata"] = parse_json(named["metadata"])
+    return named
+
+
+def build_attachments(images: list[Attachments]) -> bytes:
+    """Give the attachment lists of a frame's images; what repeats is stored once."""
+    out = bytearray()
+    last: Attachments = {}
+    for attachments in images:
+        out += build_varint(len(attachments))
+        for tag, data in sorted(attachments.items()):
+            if last.get(tag) == data:
+                out.append(tag | _AGAIN)
+            else:
+                out.append(tag)
+                out += build_varint(len(data)) + data
+                last[tag] = data
+    return bytes(out)
+
+
+def parse_attachments(
+    payload: memoryview, position: int, count: int, limits: Limits
+) -> tuple[list[Attachments], int]:
+    """Give the attachments of `count` images, and the position after them."""
+    images: list[Attachments] = []
+    last: Attachments = {}
+    for _ in range(count):
+        n_items, position = parse_varint(payload, position)
+        if n_items > MAX_ATTACHMENTS:
+            raise InvalidFrame("attachments of an image", expected=f"at most {MAX_ATTACHMENTS}", got=n_items)
+        attachments: Attachments = {}
+        for _ in range(n_items):
+            if position >= len(payload):
+                raise InvalidFrame("the payload ends inside attachments")
+            tag = payload[position] & ~_AGAIN
+            again = payload[position] & _AGAIN
+            position += 1
+            if tag in attachments:
+                raise InvalidFrame(f"attachment tag {tag} comes twice for one image")
+            if again:
+                if tag not in last:
+                    raise InvalidFrame(f"attachment tag {tag} repeats an item that does not exist")
+            else:
+                length, position = parse_varint(payload, position)
+                limits.check("metadata_bytes", length)
+                if length > len(payload) - position:
+                    raise InvalidFrame("the payload ends inside an attachment")
+                last[tag] = bytes(payload[position : position + length])
+                position += length
+            attachments[tag] = last[tag]
+        limits.check("metadata_bytes", sum(map(len, attachments.values())))
+        images.append(attachments)
+    return images, position

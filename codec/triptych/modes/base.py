@@ -1,0 +1,55 @@
+"""The contract between the stream and a mode.
+
+A mode turns images into the *body* of an IMAGES frame and back. It knows nothing of frames, files, keys or
+metadata. Inside, an image is a C-contiguous uint8 array (height, width, channels) with 1 to 4 channels
+(L, LA, RGB, RGBA). The stream calls a mode from several threads at once, so a mode keeps no state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from triptych.dictionary import Dictionary
+from triptych.images import Pixels, Shape
+from triptych.options import Options
+
+__all__ = ["Mode", "Pixels", "Shape"]
+
+
+class Mode(Protocol):
+    """One panel. Every method raises only errors of `triptych.errors`."""
+
+    name: str
+    code: int
+
+    def encode_frame(
+        self, images: Sequence[Pixels], options: Options, dictionary: Dictionary | None
+    ) -> bytes:
+        """Give the body of a frame that holds these images.
+
+        The same images, options and dictionary must give the same bytes, always. `options.target_size` is
+        what the body may have.
+        """
+        ...
+
+    def decode_frame(
+        self,
+        body: memoryview,
+        shapes: Sequence[Shape],
+        dictionary: Dictionary | None,
+        start: int,
+        stop: int,
+    ) -> list[Pixels]:
+        """Give images `start` to `stop - 1` of a frame. The body may have zero bytes added at its end."""
+        ...
+
+    def images_per_frame(self, shape: Shape, options: Options, dictionary: Dictionary | None) -> int:
+        """Say how many images like this one best share a frame."""
+        ...
+
+    def describe_frame(
+        self, body: memoryview, shapes: Sequence[Shape], dictionary: Dictionary | None
+    ) -> list[dict[str, object]]:
+        """Say of each image what can be said without decoding its pixels. The dictionary may be missing."""
+        ...

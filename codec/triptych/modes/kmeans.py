@@ -1,0 +1,229 @@
+"""The k-means panel: choose colours, choose a coder, meet a target.
+
+Pixels become a palette and an index map in `triptych.modes.reduce` and bytes in `triptych.modes.indexmaps`;
+here is what lies between: how many images share a frame, which coder they go to, and the searches over quality.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from triptych_kernels.rangecoder import U8Array
+
+from triptych.dictionary import Dictionary
+from triptych.errors import InvalidOption, TargetUnreachable
+from triptych.images import Pixels, Shape
+from triptych.modes.indexmaps import (
+    BATCH,
+    CODER_NAMES,
+    DENSE,
+    DENSE_RATES,
+    FAST,
+    Colors,
+    Indexed,
+    Plan,
+    decode_maps,
+    encode_maps,
+    parse_head,
+)
+from triptych.modes.reduce import MAX_COLORS, Picture, dictionary_colors, from_indices, sort_palette
+from triptych.options import Options
+
+__all__ = ["MODE", "sort_palette"]
+
+BATCH_PIXELS = 1 << 14
+"""Images up to this size share a frame."""
+BATCH_IMAGES = 64
+SHARED_FRAME_PIXELS = 1 << 18
+"""Pixels of a frame whose images have a dictionary's palette."""
+SMALL_PIXELS = 1 << 16
+"""Below this, default effort tries every plan that maximal effort tries: it costs no time to speak of."""
+BUSY = 0.5
+"""Share of pixels unlike both W and N above which candidates do not pay."""
+
+
+def strength_of(quality: int | None) -> float:
+    """Give the strength of rate-aware mapping: 0 at quality 100, 8 at quality 0, 1 at 50."""
+    return 0.0 if quality is None else 8 * (1 - quality / 100) ** 3
+
+
+class _Trial(NamedTuple):
+    """A coded picture and what it costs."""
+
+    body: bytes
+    psnr: float
+
+
+def psnr_of(error: float, n_samples: int) -> float:
+    """Give the PSNR in dB of a sum of squared errors over so many samples."""
+    return math.inf if error == 0 else 10 * math.log10(255**2 * n_samples / error)
+
+
+class KMeans:
+    """The mode of FORMAT.md section 6; see `triptych.modes.base.Mode`."""
+
+    name = "kmeans"
+    code = 1
+
+    def encode_frame(
+        self, images: Sequence[Pixels], options: Options, dictionary: Dictionary | None
+    ) -> bytes:
+        """Give the body of a frame; see `triptych.modes.base.Mode.encode_frame`."""
+        palette = None if dictionary is None else dictionary_colors(dictionary)
+        if palette is not None and options.keep:
+            raise InvalidOption("keep belongs to fit: the colours of a dictionary stay as they are")
+        pictures = [Picture(image, options) for image in images]
+        if options.target_size is None and (options.target_psnr is None or options.lossless):
+            maps = [_reduce(picture, palette, strength_of(options.quality)) for picture in pictures]
+            return _encode(maps, palette, options)
+        if len(pictures) > 1:
+            # A target is one image's: each is searched alone, and the frame holds what was found.
+            maps = [_search(picture, palette, options)[1] for picture in pictures]
+            return _encode(maps, palette, options)
+        return _search(pictures[0], palette, options)[0].body
+
+    def decode_frame(
+        self,
+        body: memoryview,
+        shapes: Sequence[Shape],
+        dictionary: Dictionary | None,
+        start: int,
+        stop: int,
+    ) -> list[Pixels]:
+        """Give images `start` to `stop - 1`; see `triptych.modes.base.Mode.decode_frame`."""
+        palette = None if dictionary is None else dictionary_colors(dictionary)
+        maps = decode_maps(body, shapes, palette, stop)
+        return [
+            from_indices(m.colors, m.indices, shape.channels)
+            for m, shape in zip(maps[start:], shapes[start:], strict=False)
+        ]
+
+    def images_per_frame(self, shape: Shape, options: Options, dictionary: Dictionary | None) -> int:
+        """Say how many images like this one share a frame by default."""
+        if dictionary is not None:
+            return max(1, min(BATCH_IMAGES, SHARED_FRAME_PIXELS // shape.pixels))
+        return BATCH_IMAGES if shape.pixels <= BATCH_PIXELS else 1
+
+    def describe_frame(
+        self, body: memoryview, shapes: Sequence[Shape], dictionary: Dictionary | None
+    ) -> list[dict[str, object]]:
+        """Say of each image: the coder, the squared error (WCSS) and the PSNR; colours where they are cheap."""
+        plan, errors, _ = parse_head(body, len(shapes))
+        facts: list[dict[str, object]] = []
+        for shape, error in zip(shapes, errors, strict=True):
+            fact: dict[str, object] = {"coder": CODER_NAMES[plan.coder], "wcss": error}
+            fact["psnr"] = psnr_of(error, shape.pixels * shape.channels) if error else None
+            if dictionary is not None:
+                fact["n_colors"] = len(dictionary_colors(dictionary))
+            facts.append(fact)
+        return facts
+
+
+def _reduce(picture: Picture, palette: Colors | None, strength: float) -> Indexed:
+    """Map a picture to the dictionary's palette, exactly, or to a palette of its own."""
+    options = picture.options
+    if palette is not None:
+        reduced = picture.mapped(palette, strength, fixed=True)
+        if options.lossless and reduced.error:
+            raise InvalidOption("lossless: the picture has colours that the dictionary has not")
+        return reduced
+    if options.lossless:
+        return picture.exact()
+    n_colors = MAX_COLORS if options.n_colors == "auto" else options.n_colors
+    if strength == 0 and not options.keep and picture.n_distinct <= n_colors:
+        return picture.exact()
+    return picture.mapped(picture.fitted(n_colors), strength)
+
+
+def _encode(maps: Sequence[Indexed], palette: Colors | None, options: Options) -> bytes:
+    """Code a frame under the best of the plans that the effort allows."""
+    plans = _plans(maps, palette, options.effort)
+    return min((encode_maps(plan, maps, palette) for plan in plans), key=len)
+
+
+def _busyness(indices: U8Array) -> float:
+    """Give the share of pixels that equal neither the pixel before nor the one above."""
+    if min(indices.shape) < 2:
+        return 0.0
+    inner = indices[1:, 1:]
+    return float(((inner != indices[1:, :-1]) & (inner != indices[:-1, 1:])).mean())
+
+
+def _plans(maps: Sequence[Indexed], palette: Colors | None, effort: str) -> list[Plan]:
+    """List the plans to try, for this effort."""
+    small = all(m.indices.size <= BATCH_PIXELS for m in maps)
+    if palette is None and small and (len(maps) > 1 or effort != "fast"):
+        plans = [Plan(BATCH)]
+        if len(maps) > 1:
+            return plans
+    else:
+        plans = []
+    busy = _busyness(maps[0].indices) > BUSY
+    if effort == "fast":
+        return [Plan(FAST, 0, pairs=1) if busy else Plan(FAST, 3)]
+    n_pixels = sum(m.indices.size for m in maps)
+    if effort == "max" or n_pixels <= SMALL_PIXELS:
+        return plans + [Plan(DENSE, flags, rate) for flags in (0, 3) for rate in range(len(DENSE_RATES))]
+    return [Plan(DENSE)]
+
+
+def _search(picture: Picture, palette: Colors | None, options: Options) -> tuple[_Trial, Indexed]:
+    """Search the quality, and where that does not suffice the number of colours, that meets a target.
+
+    For a size: the best picture that fits. For a PSNR: the fewest bytes that reach it.
+    """
+    n_samples = picture.pixels.size
+    size, psnr = options.target_size, options.target_psnr
+
+    def attempt(colors: Colors | None, quality: int) -> tuple[_Trial, Indexed]:
+        fixed = palette is not None
+        strength = strength_of(quality)
+        if colors is None or (strength == 0 and picture.n_distinct <= len(colors)):
+            reduced = picture.exact()
+        else:
+            reduced = picture.mapped(colors, strength, fixed)
+        return _Trial(_encode([reduced], palette, options), psnr_of(reduced.error, n_samples)), reduced
+
+    def good(trial: _Trial) -> bool:
+        if size is not None:
+            return len(trial.body) <= size
+        assert psnr is not None
+        return trial.psnr >= psnr
+
+    def best_quality(colors: Colors | None) -> tuple[_Trial, Indexed] | None:
+        """Bisect: bytes and PSNR both grow with quality."""
+        low, high, found = 0, 100, None
+        upward = size is not None
+        while low <= high:
+            middle = (low + high) // 2
+            result = attempt(colors, middle)
+            if good(result[0]):
+                found = result
+            if good(result[0]) == upward:
+                low = middle + 1
+            else:
+                high = middle - 1
+        return found
+
+    wanted: Callable[[], list[int]]
+    if palette is not None:
+        palettes = [palette]
+    else:
+        n_colors = MAX_COLORS if options.n_colors == "auto" else options.n_colors
+        palettes = [picture.fitted(n_colors)]
+    found = best_quality(palettes[0])
+    if found is None and size is not None and palette is None and options.n_colors == "auto":
+        n_colors = len(palettes[0]) // 2
+        while found is None and n_colors >= 1:
+            found = best_quality(picture.fitted(n_colors))
+            n_colors //= 2
+    if found is None:
+        what = f"{size:,} bytes" if size is not None else f"{psnr:g} dB"
+        raise TargetUnreachable(f"no quality of k-means meets the target of {what}")
+    return found
+
+
+MODE = KMeans()

@@ -1,0 +1,172 @@
+"""From pixels to a palette and an index map: what the k-means panel does before it codes.
+
+In: pixels (height, width, channels) and options. Out: `Indexed`. Every pixel that the decoder will show is
+`colors[indices]`; what it differs from the picture is counted here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from triptych_kernels import paletteset
+
+from triptych.dictionary import Dictionary
+from triptych.errors import DictionaryMismatch, InvalidFrame, TooManyColors
+from triptych.fit.kmeans import (
+    MAX_COLORS,
+    Histogram,
+    assign_rate_aware,
+    count_colors,
+    dither_pixels,
+    fit_auto,
+    fit_palette,
+    map_pixels,
+)
+from triptych.images import Pixels
+from triptych.modes.indexmaps import Colors, Indexed, IndexMap
+from triptych.options import Options
+
+
+def sort_palette(colors: Colors) -> tuple[Colors, npt.NDArray[np.int64]]:
+    """Give colours in the order of their keys (FORMAT.md section 6.3, layout 3), and where each went.
+
+    Parameters
+    ----------
+    colors : uint8 (k, 4)
+
+    Examples
+    --------
+    >>> colors = np.array([[9, 9, 9, 255], [0, 0, 0, 255]], np.uint8)
+    >>> sort_palette(colors)[1]
+    array([1, 0])
+    """
+    order = np.argsort(paletteset.colors_to_keys(colors, paletteset.HAS_ALPHA | paletteset.HAS_COLOR), kind="stable")
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    return np.ascontiguousarray(colors[order]), place
+
+
+def dictionary_colors(dictionary: Dictionary) -> Colors:
+    """Give the colours of a palette dictionary, uint8 (k, 4).
+
+    Raises
+    ------
+    DictionaryMismatch
+        It is no palette.
+    InvalidFrame
+        Its content breaks FORMAT.md section 4.
+    """
+    if dictionary.kind != "palette":
+        raise DictionaryMismatch(f"k-means needs a palette dictionary, not one of kind {dictionary.kind}")
+    content = np.frombuffer(dictionary.content, np.uint8)
+    if not 4 <= content.size <= 1024 or content.size % 4:
+        raise InvalidFrame("a palette holds 1 to 256 colours of 4 bytes", got=content.size)
+    colors = content.reshape(-1, 4)
+    keys = paletteset.colors_to_keys(colors, paletteset.HAS_ALPHA | paletteset.HAS_COLOR)
+    if (keys[1:] <= keys[:-1]).any():
+        raise InvalidFrame("the colours of a palette must ascend in the order of their keys")
+    return colors
+
+
+_ERROR_CHUNK = 1 << 18
+
+
+def to_rgba(pixels: Pixels) -> Pixels:
+    """Give pixels of 1 to 4 channels as RGBA."""
+    height, width, channels = pixels.shape
+    rgba = np.empty((height, width, 4), np.uint8)
+    rgba[:, :, :3] = pixels[:, :, :1] if channels < 3 else pixels[:, :, :3]
+    rgba[:, :, 3] = pixels[:, :, -1] if channels in (2, 4) else 255
+    return rgba
+
+
+def from_indices(colors: Colors, indices: IndexMap, channels: int) -> Pixels:
+    """Give the pixels that colours and indices stand for, with so many channels."""
+    wanted = {1: colors[:, :1], 2: colors[:, ::3], 3: colors[:, :3], 4: colors}[channels]
+    return np.ascontiguousarray(wanted)[indices]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture on its way to an index map; what several tries have in common is computed once."""
+
+    pixels: Pixels
+    options: Options
+
+    @cached_property
+    def _counted(self) -> tuple[Histogram, npt.NDArray[np.int32]]:
+        return count_colors(to_rgba(self.pixels))
+
+    @cached_property
+    def _keep(self) -> Colors | None:
+        return np.array(self.options.keep, np.uint8).reshape(-1, 4) if self.options.keep else None
+
+    @property
+    def n_distinct(self) -> int:
+        """How many colours the picture has."""
+        return len(self._counted[0].colors)
+
+    def fitted(self, n_colors: int | None) -> Colors:
+        """Fit a palette; None: the smallest that meets the options' target_psnr."""
+        options = self.options
+        histogram, _ = self._counted
+        arguments = {"effort": options.effort, "seed": options.seed, "keep": self._keep}
+        if n_colors is None:
+            assert options.target_psnr is not None
+            return fit_auto(histogram, options.target_psnr, **arguments).colors
+        return fit_palette(histogram, n_colors, **arguments).colors
+
+    def mapped(self, palette: Colors, strength: float = 0.0, fixed: bool = False) -> Indexed:
+        """Map the picture to a palette.
+
+        strength above 0 trades error for rate and may move and drop colours; `fixed` says that the palette
+        must come out as it is, in its order (a dictionary's).
+        """
+        histogram, inverse = self._counted
+        shape = self.pixels.shape[:2]
+        if self.options.dither and self.n_distinct > len(palette):
+            indices = dither_pixels(to_rgba(self.pixels), palette)
+        else:
+            indices = map_pixels(histogram.colors, inverse, palette).reshape(shape)
+        if strength > 0:
+            kept = palette if fixed else self._keep
+            indices, palette = assign_rate_aware(histogram, inverse, indices, palette, strength, keep=kept)
+        if not fixed:
+            palette, indices = self._tidied(palette, indices)
+        return Indexed(palette, indices, self._error(palette, indices))
+
+    def _tidied(self, palette: Colors, indices: IndexMap) -> tuple[Colors, IndexMap]:
+        """Drop what no pixel uses, and put the rest in key order."""
+        used = np.bincount(indices.reshape(-1), minlength=len(palette)) > 0
+        rank = np.cumsum(used) - 1
+        colors, place = sort_palette(palette[used])
+        return colors, place[rank[np.arange(len(palette))] * used].astype(np.uint8)[indices]
+
+    def _error(self, palette: Colors, indices: IndexMap) -> float:
+        """Sum of squared differences over the picture's own channels."""
+        total = 0.0
+        rows = max(1, _ERROR_CHUNK // self.pixels.shape[1])
+        for y in range(0, len(indices), rows):
+            shown = from_indices(palette, indices[y : y + rows], self.pixels.shape[2])
+            difference = (shown.astype(np.float32) - self.pixels[y : y + rows]).reshape(-1)
+            # Squares are below 2^16 and sums in float64 exact up to 2^53.
+            total += float(np.einsum("i,i->", difference, difference, dtype=np.float64))
+        return total
+
+    def exact(self) -> Indexed:
+        """Give the picture as it is.
+
+        Raises
+        ------
+        TooManyColors
+            It has more than 256 colours.
+        """
+        if self.n_distinct > MAX_COLORS:
+            raise TooManyColors(
+                f"the picture has {self.n_distinct:,} colours and lossless k-means holds at most {MAX_COLORS}; "
+                "leave lossless away for the nearest palette of n_colors"
+            )
+        return self.mapped(self._counted[0].colors)

@@ -1,0 +1,226 @@
+"""The options of encoding: their names, defaults and allowed values.
+
+`Options` is made once for a call of `encode`, `fit` or `Writer` and handed to the modes unchanged (only
+`target_size` is lowered by what the stream itself costs). It never touches pixels or files. `mode` and
+`dictionary` are names that other modules resolve.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from triptych.errors import InvalidOption
+from triptych.limits import Limits
+
+Color = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to encode. Each value is checked; a wrong one is `InvalidOption`.
+
+    Parameters
+    ----------
+    mode : str
+        `"kmeans"`, or `"auto"`: what serves the picture best.
+    quality : int or None
+        0 to 100; 100 is the finest the mode has. None: the mode's default.
+    target_size : int or None
+        Bytes of the stream (of each image's frame, where the stream has many images).
+    target_psnr : float or None
+        Decibels.
+    effort : {"fast", "default", "max"}
+        Time for bytes.
+    n_colors : int or "auto"
+        1 to 256 colours of the palette.
+    keep : colours
+        Colours (R, G, B) or (R, G, B, A) that must come out exactly.
+    dither : bool
+        Floyd-Steinberg.
+    lossless : bool
+        Exact, or an error.
+    variance : float or None
+        Share of the variance that PCA keeps, above 0 and up to 1.
+    n_components : int or None
+        Number of PCA components.
+    tune : {"visual", "psnr"}
+        What PCA is tuned for.
+    embed : bool or None
+        Whether the dictionary travels in the stream. None: yours does, a shipped one does not.
+    frame_images : int or None
+        Images in one frame, the unit of random access. None: the mode decides.
+    threads : int
+        0: all cores.
+    executor : concurrent.futures.Executor or None
+        Where frames are encoded, instead of threads of our own.
+    seed : int
+        Of everything random.
+    limits : Limits
+        What is refused; streams beyond the default limits need a reader with higher ones.
+
+    Examples
+    --------
+    >>> Options(n_colors=16).n_colors
+    16
+    >>> Options(effort="slow")
+    Traceback (most recent call last):
+    ...
+    triptych.errors.InvalidOption: effort must be one of 'fast', 'default', 'max', not 'slow'
+    """
+
+    mode: str = "auto"
+    quality: int | None = None
+    target_size: int | None = None
+    target_psnr: float | None = None
+    effort: Literal["fast", "default", "max"] = "default"
+    n_colors: int | Literal["auto"] = "auto"
+    keep: tuple[Color, ...] = ()
+    dither: bool = False
+    lossless: bool = False
+    variance: float | None = None
+    n_components: int | None = None
+    tune: Literal["visual", "psnr"] = "visual"
+    embed: bool | None = None
+    frame_images: int | None = None
+    threads: int = 0
+    executor: Executor | None = None
+    seed: int = 0
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        for name, check in _CHECKS.items():
+            # Frozen means that callers cannot change it; this is still the making of it.
+            object.__setattr__(self, name, check(name, getattr(self, name)))
+        targets = [
+            name for name in ("quality", "target_size", "target_psnr") if getattr(self, name) is not None
+        ]
+        if len(targets) > 1:
+            raise InvalidOption(
+                f"only one of quality, target_size and target_psnr, not {' and '.join(targets)}"
+            )
+        if self.lossless and (targets or self.dither):
+            raise InvalidOption(f"lossless=True does not go with {(targets or ['dither'])[0]}")
+        if self.variance is not None and self.n_components is not None:
+            raise InvalidOption("only one of variance and n_components")
+
+
+def make_options(given: dict[str, Any]) -> Options:
+    """Build `Options` from keywords; an unknown name is `InvalidOption` and lists the known ones."""
+    known = [item.name for item in fields(Options)]
+    for name in given:
+        if name not in known:
+            raise InvalidOption(f"there is no option {name!r}; the options are {', '.join(known)}")
+    return Options(
+        **{name: value for name, value in given.items() if not (name == "limits" and value is None)}
+    )
+
+
+_Check = Callable[[str, Any], Any]
+
+
+def _integer(low: int, high: int | None = None) -> _Check:
+    allowed = f"an integer from {low} to {high}" if high is not None else f"an integer of at least {low}"
+
+    def check(name: str, value: Any) -> int:
+        try:
+            number = operator.index(value)
+        except TypeError:
+            number = low - 1
+        if isinstance(value, bool) or number < low or (high is not None and number > high):
+            raise InvalidOption(f"{name} must be {allowed}, not {value!r}")
+        return number
+
+    return check
+
+
+def _number_above_zero(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, (bool, str)) or not 0 < number < math.inf:
+        raise InvalidOption(f"{name} must be a number above 0, not {value!r}")
+    return number
+
+
+def _share(name: str, value: Any) -> float:
+    number = _number_above_zero(name, value)
+    if number > 1:
+        raise InvalidOption(f"{name} must be above 0 and at most 1, not {value!r}")
+    return number
+
+
+def _one_of(*allowed: Any) -> _Check:
+    def check(name: str, value: Any) -> Any:
+        # `1 == True`: an identity or type check keeps 1 from passing as True.
+        if not any(value == item and type(value) is type(item) for item in allowed):
+            raise InvalidOption(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
+        return value
+
+    return check
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise InvalidOption(f"{name} must be a string, not {value!r}")
+    return value
+
+
+def _optional(check: _Check) -> _Check:
+    return lambda name, value: None if value is None else check(name, value)
+
+
+def _n_colors(name: str, value: Any) -> int | str:
+    if isinstance(value, str) and value == "auto":
+        return value
+    try:
+        return int(_integer(1, 256)(name, value))
+    except InvalidOption:
+        raise InvalidOption(f"{name} must be 'auto' or an integer from 1 to 256, not {value!r}") from None
+
+
+def _colors(name: str, value: Iterable[Iterable[int]]) -> tuple[Color, ...]:
+    byte = _integer(0, 255)
+    try:
+        colors = [tuple(byte(name, channel) for channel in color) for color in value]
+    except (TypeError, InvalidOption):
+        colors = [()]
+    if not all(len(color) in (3, 4) for color in colors):
+        raise InvalidOption(f"{name} must be colours (R, G, B) or (R, G, B, A) of 0 to 255, not {value!r}")
+    return tuple((color[0], color[1], color[2], color[3] if len(color) == 4 else 255) for color in colors)
+
+
+def _instance(kind: type) -> _Check:
+    def check(name: str, value: Any) -> Any:
+        if not isinstance(value, kind):
+            raise InvalidOption(f"{name} must be a {kind.__module__}.{kind.__name__}, not {value!r}")
+        return value
+
+    return check
+
+
+_CHECKS: dict[str, _Check] = {
+    "mode": _text,
+    "quality": _optional(_integer(0, 100)),
+    "target_size": _optional(_integer(1)),
+    "target_psnr": _optional(_number_above_zero),
+    "effort": _one_of("fast", "default", "max"),
+    "n_colors": _n_colors,
+    "keep": _colors,
+    "dither": _one_of(False, True),
+    "lossless": _one_of(False, True),
+    "variance": _optional(_share),
+    "n_components": _optional(_integer(1)),
+    "tune": _one_of("visual", "psnr"),
+    "embed": _optional(_one_of(False, True)),
+    "frame_images": _optional(_integer(1)),
+    "threads": _integer(0),
+    "executor": _optional(_instance(Executor)),
+    "seed": _integer(0),
+    "limits": _instance(Limits),
+}

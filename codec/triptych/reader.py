@@ -1,0 +1,328 @@
+"""`Reader` and `decode`: a stream in, images out.
+
+Iteration reads a stream once from front to back, so it works on pipes and needs no index. Everything else
+looks images up in a `Table`, made at the first use. Frames are decoded in threads if asked for. A Reader may
+be used by several threads at once, survives fork, and pickles if its source is a path or bytes.
+"""
+
+from __future__ import annotations
+
+import operator
+import threading
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from triptych.cache import FrameCache
+from triptych.describe import describe_images, reference_id
+from triptych.dictionary import Dictionary, Shelf, iterate_dictionaries
+from triptych.errors import (
+    FormatError,
+    InvalidOption,
+    KeyMissing,
+    NotOneImage,
+    TriptychError,
+    UnsupportedFeature,
+)
+from triptych.framing import Damage
+from triptych.images import Pixels, drop_grey_axis
+from triptych.limits import Limits
+from triptych.parallel import OrderedPool
+from triptych.scan import Item, decode_item, scan
+from triptych.source import SourceLike, open_source
+from triptych.table import Table, load_table
+
+CACHE_BYTES = 64 << 20
+"""Bytes of pixels and payloads that a Reader keeps of the frames it used last."""
+
+
+def decode(
+    data: SourceLike,
+    *,
+    dictionary: Any = None,
+    limits: Limits | None = None,
+) -> Pixels:
+    """Decode a stream of one image.
+
+    Parameters
+    ----------
+    data : bytes, path or file object
+        The stream.
+    dictionary : Dictionary, path, id or name, or several
+        Where the stream names one that it does not hold.
+    limits : Limits
+        What is refused.
+
+    Returns
+    -------
+    ndarray of uint8
+        (height, width) for a grey image, else (height, width, 2 to 4).
+
+    Raises
+    ------
+    NotOneImage
+        The stream holds none or many images: use `Reader`.
+    FormatError, LimitExceeded, DictionaryMissing
+        As in `Reader`.
+    """
+    limits = limits or Limits()
+    source = open_source(data)
+    try:
+        items = [item for item in scan(source, limits) if item.images is not None]
+    finally:
+        source.close()
+    n_images = sum(len(item.images.shapes) for item in items if item.images)
+    if n_images != 1:
+        raise NotOneImage(
+            f"decode is for streams of one image, and this one has {n_images}: use triptych.Reader"
+        )
+    shelf = Shelf(iterate_dictionaries(dictionary, limits), limits)
+    return drop_grey_axis(decode_item(items[0], 0, 1, shelf, limits)[0])
+
+
+class Reader:
+    """Reads the images of a stream.
+
+    Parameters
+    ----------
+    source : path, bytes, file object, pipe or URL
+        URLs need fsspec. A pipe can be iterated once, and nothing else.
+    limits : Limits
+        What is refused.
+    dictionary : Dictionary, path, id or name, or several
+        Dictionaries that the stream names and does not hold, before those on the search path.
+    damage : {"raise", "skip"}
+        What to do about damaged frames: raise, or leave them out and note them in `damage`.
+    threads : int
+        Threads that decode; 0: all cores.
+
+    Examples
+    --------
+    >>> with Reader(b"\\x89TYC\\r\\n\\x1a\\n\\x00\\x01\\x00\\x00" + bytes.fromhex("4e1ef9da")) as reader:
+    ...     len(reader)
+    0
+    """
+
+    def __init__(
+        self,
+        source: SourceLike,
+        limits: Limits | None = None,
+        dictionary: Any = None,
+        damage: Literal["raise", "skip"] = "raise",
+        *,
+        threads: int = 1,
+    ) -> None:
+        if damage not in ("raise", "skip"):
+            raise InvalidOption(f"damage must be one of 'raise', 'skip', not {damage!r}")
+        self._arguments = (source, limits, dictionary, damage)
+        self._threads = threads
+        self._limits = limits or Limits()
+        self._shelf = Shelf(iterate_dictionaries(dictionary, self._limits), self._limits)
+        self._damage: dict[tuple[int, int], Damage] = {}
+        self._on_damage = self._note_damage if damage == "skip" else None
+        self._lock = threading.Lock()
+        self._table: Table | None = None
+        self._cache = FrameCache(CACHE_BYTES)
+        self._source = open_source(source)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        source = self._arguments[0]
+        if hasattr(source, "read"):
+            raise TypeError("a Reader of a file object does not pickle; open it by its path")
+        if isinstance(source, memoryview):
+            source = bytes(source)
+        return _reopen, ((source, *self._arguments[1:]), self._threads)
+
+    def __repr__(self) -> str:
+        source = self._arguments[0]
+        name = (
+            f"{len(source):,} bytes" if isinstance(source, (bytes, bytearray, memoryview)) else repr(source)
+        )
+        return f"<Reader of {name}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what was opened; a file object of the caller stays open."""
+        self._source.close()
+
+    def __len__(self) -> int:
+        return self._get_table().n_images
+
+    def __iter__(self) -> Iterator[Pixels]:
+        for _, pixels in self._iterate():
+            yield from map(drop_grey_axis, pixels)
+
+    def items(self) -> Iterator[tuple[dict[str, Any], Pixels]]:
+        """Iterate over (what `info` says, pixels); works on pipes."""
+        number = 0
+        for item, pixels in self._iterate():
+            for info, array in zip(describe_images(item, number, self._shelf), pixels, strict=True):
+                yield info, drop_grey_axis(array)
+            number += len(pixels)
+
+    def __getitem__(self, index: int | str | slice) -> Any:
+        """Give an image by number or key, or a list of images by slice."""
+        if isinstance(index, slice):
+            return self.read_batch(range(*index.indices(len(self))))
+        return self.read_batch([self._resolve(index)])[0]
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self._find(key) is not None
+
+    def read_batch(self, indices: Iterable[int | str]) -> list[Pixels]:
+        """Give images by numbers or keys, in the order asked for; each frame is read once."""
+        table = self._get_table()
+        wanted: list[tuple[int, int]] = [table.frame_of(self._resolve(index)) for index in indices]
+        by_frame: dict[int, list[int]] = {}
+        for frame, image in wanted:
+            by_frame.setdefault(frame, []).append(image)
+        pool: OrderedPool[dict[tuple[int, int], Pixels]] = OrderedPool(min(self._threads, len(by_frame)) or 1)
+        found: dict[tuple[int, int], Pixels] = {}
+        try:
+            for frame, images in by_frame.items():
+                for part in pool.submit(self._decode_some, frame, images):
+                    self._gather(found, part)
+            for part in pool.drain():
+                self._gather(found, part)
+        finally:
+            pool.close()
+        given: set[tuple[int, int]] = set()
+        result = []
+        for place in wanted:
+            # An image asked for twice is two arrays.
+            result.append(drop_grey_axis(found[place].copy() if place in given else found[place]))
+            given.add(place)
+        return result
+
+    def info(self, index: int | str) -> dict[str, Any]:
+        """Say what is known of an image without decoding it: see `describe.describe_images`."""
+        table = self._get_table()
+        frame, image = table.frame_of(self._resolve(index))
+        item = self._cache.get(frame, table.read).item
+        return describe_images(item, table.first_image(frame), self._shelf)[image]
+
+    def keys(self) -> list[str]:
+        """Give the keys of the images that have one, in order."""
+        return [key for item in self._scan() if item.images for key in item.images.keys if key is not None]
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The metadata of the stream; where several parts have some, they are joined and later ones win."""
+        return self._get_table().metadata()
+
+    @property
+    def dictionaries(self) -> dict[str, Dictionary | None]:
+        """The dictionaries of the stream by id; None for those that it only names."""
+        return {
+            reference_id(reference) or "": reference if isinstance(reference, Dictionary) else None
+            for reference in self._get_table().references()
+        }
+
+    @property
+    def damage(self) -> list[Damage]:
+        """The byte ranges found damaged up to now (with `damage="skip"`), in order."""
+        return [self._damage[place] for place in sorted(self._damage)]
+
+    def _note_damage(self, damage: Damage) -> None:
+        self._damage[damage.start, damage.stop] = damage
+
+    def _get_table(self) -> Table:
+        with self._lock:
+            if self._table is None:
+                self._table = load_table(self._source, self._limits, self._on_damage)
+            return self._table
+
+    def _resolve(self, index: int | str) -> int:
+        if isinstance(index, str):
+            found = self._find(index)
+            if found is None:
+                raise KeyMissing(f"no image has the key {index!r}")
+            return found
+        number = operator.index(index)
+        length = len(self)
+        if not -length <= number < length:
+            raise IndexError(f"image {number} of a stream of {length}")
+        return number % length
+
+    def _find(self, key: str) -> int | None:
+        table = self._get_table()
+        for image in table.images_with_hash(key):
+            frame, number = table.frame_of(image)
+            images = self._cache.get(frame, table.read).item.images
+            if images is not None and images.keys[number] == key:
+                return image
+        return None
+
+    def _decode_some(self, frame: int, images: list[int]) -> dict[tuple[int, int], Pixels]:
+        """Decode some images of a frame.
+
+        The first time only as far as needed; the second time the whole frame, to be kept.
+        """
+        cached = self._cache.get(frame, self._get_table().read)
+        pixels, start = cached.pixels, 0
+        if pixels is None:
+            assert cached.item.images is not None
+            count = len(cached.item.images.shapes)
+            start, stop = (0, count) if cached.used else (min(images), max(images) + 1)
+            cached.used = True
+            pixels = decode_item(cached.item, start, stop, self._shelf, self._limits)
+            if stop - start < count:
+                return {(frame, image): pixels[image - start] for image in images}
+            self._cache.keep_pixels(frame, cached, pixels)
+        # The cache keeps its own arrays: the caller may write into what it gets.
+        return {(frame, image): pixels[image].copy() for image in images}
+
+    def _gather(self, found: dict[tuple[int, int], Pixels], part: dict[tuple[int, int], Pixels]) -> None:
+        found |= part
+        self._limits.check("decoded_bytes", sum(array.nbytes for array in found.values()))
+
+    def _scan(self) -> Iterator[Item]:
+        return scan(self._source, self._limits, on_damage=self._on_damage)
+
+    def _iterate(self) -> Iterator[tuple[Item, list[Pixels]]]:
+        pool: OrderedPool[tuple[Item, list[Pixels] | None]] = OrderedPool(self._threads)
+        items = self._scan()
+        failure: Exception | None = None
+        try:
+            while True:
+                try:
+                    item = next(items, None)
+                except TriptychError as error:  # the frames before it come first
+                    failure = error
+                    break
+                if item is None:
+                    break
+                if item.images is not None:
+                    yield from _good(pool.submit(self._decode_all, item))
+            yield from _good(pool.drain())
+            if failure is not None:
+                raise failure
+        finally:
+            pool.close()
+
+    def _decode_all(self, item: Item) -> tuple[Item, list[Pixels] | None]:
+        assert item.images is not None
+        try:
+            return item, decode_item(item, 0, len(item.images.shapes), self._shelf, self._limits)
+        except UnsupportedFeature:
+            raise
+        except FormatError as error:
+            if self._on_damage is None:
+                raise
+            self._on_damage(Damage(item.frame.offset, item.frame.offset + item.frame.length, error))
+            return item, None
+
+
+def _good(decoded: Iterable[tuple[Item, list[Pixels] | None]]) -> Iterator[tuple[Item, list[Pixels]]]:
+    return ((item, pixels) for item, pixels in decoded if pixels is not None)
+
+
+def _reopen(arguments: tuple[Any, ...], threads: int) -> Reader:
+    return Reader(*arguments, threads=threads)

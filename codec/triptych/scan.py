@@ -1,0 +1,105 @@
+"""Frames with their contents taken apart and their slots resolved: one sequential pass over a stream.
+
+Everything that reads a stream in order (iteration, `decode`, `verify`, rebuilding an index, concatenation) goes
+through `scan`, and everything that turns an IMAGES frame into pixels through `decode_item`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from triptych.dictionary import ID_LEN, Dictionary, Shelf
+from triptych.errors import FormatError, InvalidFrame, LimitExceeded, TriptychError, UnsupportedFeature
+from triptych.framing import INLINE_SLOT, Damage, Frame, FrameType, walk
+from triptych.images import Pixels
+from triptych.limits import Limits
+from triptych.metadata import parse_json
+from triptych.modes.registry import get_mode
+from triptych.payload import ImagesPayload, parse_images
+from triptych.source import Source
+
+Reference = Dictionary | bytes
+"""The dictionary of a frame: itself, or its id (or the start of that) where it is elsewhere."""
+
+
+class Item(NamedTuple):
+    """A frame and what it holds. `reference` is what an IMAGES frame uses and a DICTIONARY or USE frame
+    binds."""
+
+    frame: Frame
+    images: ImagesPayload | None = None
+    reference: Reference | None = None
+    metadata: dict[str, Any] | None = None
+
+
+def scan(
+    source: Source,
+    limits: Limits,
+    *,
+    stop: int | None = None,
+    on_damage: Callable[[Damage], None] | None = None,
+) -> Iterator[Item]:
+    """Read the frames before `stop` in order, as `framing.walk` does, with their contents."""
+    slots: dict[int, Reference] = {}
+    part = None
+    for frame in walk(source, limits, stop=stop, on_damage=on_damage):
+        if frame.part != part:
+            part = frame.part
+            slots = {}
+        try:
+            item = _parse_item(frame, slots, limits)
+        except (UnsupportedFeature, LimitExceeded) as error:
+            raise error.locate(offset=frame.offset, frame=frame.number) from None
+        except FormatError as error:
+            error.locate(offset=frame.offset, frame=frame.number)
+            if on_damage is None:
+                raise
+            on_damage(Damage(frame.offset, frame.offset + frame.length, error))
+        else:
+            yield item
+
+
+def _parse_item(frame: Frame, slots: dict[int, Reference], limits: Limits) -> Item:
+    if frame.type == FrameType.IMAGES:
+        return parse_images_frame(frame, slots.get(frame.slot), limits)
+    if frame.type in (FrameType.DICTIONARY, FrameType.USE):
+        if frame.slot in slots:
+            raise InvalidFrame(f"slot {frame.slot} is bound twice in a part")
+        slots[frame.slot] = reference = parse_binding(frame)
+        return Item(frame, reference=reference)
+    if frame.type == FrameType.META:
+        return Item(frame, metadata=parse_json(frame.payload))
+    return Item(frame)
+
+
+def parse_images_frame(frame: Frame, bound: Reference | None, limits: Limits) -> Item:
+    """Take an IMAGES frame apart; `bound` is what its slot holds."""
+    images = parse_images(frame.payload, frame.slot, limits)
+    if frame.slot == INLINE_SLOT:
+        bound = images.inline_id
+    elif frame.slot and bound is None:
+        raise InvalidFrame(f"no dictionary is bound to slot {frame.slot}")
+    return Item(frame, images=images, reference=bound)
+
+
+def parse_binding(frame: Frame) -> Reference:
+    """Give what a DICTIONARY or USE frame binds its slot to."""
+    if frame.type == FrameType.DICTIONARY:
+        return Dictionary(bytes(frame.payload))
+    if len(frame.payload) != ID_LEN:
+        raise InvalidFrame("bytes of a USE frame", expected=ID_LEN, got=len(frame.payload))
+    return bytes(frame.payload)
+
+
+def decode_item(item: Item, start: int, stop: int, shelf: Shelf, limits: Limits) -> list[Pixels]:
+    """Decode images `start` to `stop - 1` of an IMAGES frame."""
+    images = item.images
+    assert images is not None
+    try:
+        # Those before `start` may have to be decoded to get there.
+        limits.check("decoded_bytes", sum(shape.nbytes for shape in images.shapes[:stop]))
+        dictionary = shelf.get(item.reference)
+        return get_mode(images.mode).decode_frame(images.body, images.shapes, dictionary, start, stop)
+    except TriptychError as error:
+        raise error.locate(offset=item.frame.offset, frame=item.frame.number) from None

@@ -1,0 +1,188 @@
+"""Where streams are read from: bytes, a path, a file object, a pipe or a URL, all behind `read_at`.
+
+`read_at(offset, length)` gives the bytes there, fewer only at the end. Random-access sources may be asked from
+several threads. A pipe can only be asked for what lies at or after the last place that was asked for.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+SourceLike = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
+
+
+class Source(Protocol):
+    """Something to read a stream from."""
+
+    size: int | None
+    """Bytes in all; None for a pipe, which has no random access."""
+
+    def read_at(self, offset: int, length: int) -> bytes | memoryview:
+        """Give the bytes at a place; fewer than `length` only at the end."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what was opened here (a file object of the caller stays open)."""
+        ...
+
+
+def open_source(target: SourceLike) -> Source:
+    """Open whatever a stream can be read from."""
+    if isinstance(target, (str, os.PathLike)):
+        text = os.fspath(target)
+        if "://" in text:
+            return HandleSource(_open_url(text), owned=True)
+        if Path(text).exists() and not Path(text).is_file():  # a FIFO or a device
+            return PipeSource(open(text, "rb", buffering=0), owned=True)  # noqa: SIM115
+        return PathSource(text)
+    if hasattr(target, "read"):
+        return HandleSource(target) if _is_seekable(target) else PipeSource(target)
+    return BytesSource(target)
+
+
+def _is_seekable(handle: Any) -> bool:
+    try:
+        return bool(handle.seekable())
+    except AttributeError:
+        return hasattr(handle, "seek")
+
+
+def _open_url(url: str) -> IO[bytes]:
+    try:
+        import fsspec
+    except ImportError:
+        raise ImportError(f"to read {url}, install fsspec") from None
+    handle: IO[bytes] = fsspec.open(url, "rb").open()
+    return handle
+
+
+class BytesSource:
+    """Bytes in memory, never copied."""
+
+    def __init__(self, data: Any) -> None:
+        self._data = memoryview(data).toreadonly().cast("B")
+        self.size = len(self._data)
+
+    def read_at(self, offset: int, length: int) -> memoryview:
+        """Give a view of the bytes."""
+        return self._data[offset : offset + length]
+
+    def close(self) -> None:
+        """Do nothing: the caller owns the bytes."""
+
+
+class PathSource:
+    """A regular file. Reads carry their own offset, so threads and forked processes share it safely."""
+
+    def __init__(self, path: str) -> None:
+        self._handle = open(path, "rb", buffering=0)  # noqa: SIM115
+        self._lock = threading.Lock()
+        self.size = os.fstat(self._handle.fileno()).st_size
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Read from the file."""
+        parts = []
+        while length > 0:
+            part = self._read_once(offset, min(length, max(0, self.size - offset)))
+            if not part:
+                break
+            parts.append(part)
+            offset += len(part)
+            length -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    if hasattr(os, "pread"):
+
+        def _read_once(self, offset: int, length: int) -> bytes:
+            return os.pread(self._handle.fileno(), length, offset)
+
+    else:
+
+        def _read_once(self, offset: int, length: int) -> bytes:
+            with self._lock:
+                self._handle.seek(offset)
+                return self._handle.read(length) or b""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._handle.close()
+
+
+class HandleSource:
+    """A seekable file object. The stream begins where the file object stands."""
+
+    def __init__(self, handle: IO[bytes], *, owned: bool = False) -> None:
+        self._handle = handle
+        self._owned = owned
+        self._lock = threading.Lock()
+        self._base = handle.tell()
+        self.size = handle.seek(0, io.SEEK_END) - self._base
+        handle.seek(self._base)
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Seek and read, as one step."""
+        with self._lock:
+            self._handle.seek(self._base + offset)
+            # Asking for no more than there is keeps a file object from allocating what a bad header claims.
+            return _read_fully(self._handle, min(length, max(0, self.size - offset)))
+
+    def close(self) -> None:
+        """Close the file object if it was opened here."""
+        if self._owned:
+            self._handle.close()
+
+
+class PipeSource:
+    """A file object that cannot seek: what was passed over is gone."""
+
+    size = None
+    _CHUNK = 1 << 20
+
+    def __init__(self, handle: IO[bytes], *, owned: bool = False) -> None:
+        self._handle = handle
+        self._owned = owned
+        self._offset = 0
+        self._kept = b""
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Read on to the place asked for, and forget what is before it."""
+        if offset < self._offset:
+            raise io.UnsupportedOperation(
+                "a pipe cannot be read again or out of order; read it into bytes first"
+            )
+        while offset > self._offset + len(self._kept):
+            self._offset += len(self._kept)
+            self._kept = _read_fully(self._handle, min(offset - self._offset, self._CHUNK))
+            if not self._kept:
+                return b""
+        self._kept = self._kept[offset - self._offset :]
+        self._offset = offset
+        if len(self._kept) < length:
+            self._kept += _read_fully(self._handle, length - len(self._kept), self._CHUNK)
+        return self._kept[:length]
+
+    def close(self) -> None:
+        """Close the file object if it was opened here."""
+        if self._owned:
+            self._handle.close()
+
+
+def _read_fully(handle: IO[bytes], length: int, chunk: int | None = None) -> bytes:
+    """Read `length` bytes (fewer at the end) from something that may give fewer at a time.
+
+    `chunk` bounds what is asked for at once, where a header may claim more than will ever come.
+    """
+    parts: list[bytes] = []
+    while length > 0:
+        part = handle.read(min(length, chunk or length))
+        if part is None:
+            raise BlockingIOError("the source is non-blocking and has no data now")
+        if not part:
+            break
+        parts.append(part)
+        length -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)

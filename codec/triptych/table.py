@@ -1,0 +1,198 @@
+"""Where each image of a stream is: the indexes of all its parts, joined.
+
+Built from the INDEX frames at the ends of the parts, with a few reads, or by scanning what has none. Image
+and frame numbers are those of the whole stream; frames are IMAGES frames.
+"""
+
+from __future__ import annotations
+
+import io
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from triptych.errors import ChecksumMismatch, FormatError, InvalidFrame
+from triptych.framing import Damage, FrameType, read_frame, read_frame_header
+from triptych.index import PartIndex, hash_key, read_index
+from triptych.limits import Limits
+from triptych.metadata import parse_json
+from triptych.scan import Item, Reference, parse_binding, parse_images_frame, scan
+from triptych.source import Source
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part: the offset of its stream header, and its index."""
+
+    offset: int
+    index: PartIndex
+
+
+class _Binding(NamedTuple):
+    offset: int
+    type: int
+    slot: int
+
+
+class Table:
+    """Looks up images by number and key, and reads their frames.
+
+    Frames are checked against the index when they are read: a frame that is not what the index says is
+    damage.
+    """
+
+    def __init__(self, source: Source, parts: list[Part], limits: Limits) -> None:
+        self._source = source
+        self._limits = limits
+        self.parts = parts
+        frames = [part.index.frames for part in parts]
+        self._frames = np.concatenate(frames) if frames else PartIndex().frames
+        # First image of each frame, and the number of all; likewise first frame of each part.
+        self._first_image = np.concatenate(([0], np.cumsum(self._frames["count"], dtype=np.int64)))
+        self._first_frame = [0, *np.cumsum([len(entries) for entries in frames]).tolist()]
+        self._keys = [part.index.keys for part in parts]
+        self._bindings: dict[int, list[_Binding]] = {}
+        self._references: dict[int, Reference] = {}
+
+    @property
+    def n_images(self) -> int:
+        """Images of the stream."""
+        return int(self._first_image[-1])
+
+    @property
+    def n_frames(self) -> int:
+        """IMAGES frames of the stream."""
+        return len(self._frames)
+
+    def frame_of(self, image: int) -> tuple[int, int]:
+        """Give the frame of an image, and the image's number in it."""
+        frame = int(np.searchsorted(self._first_image, image, side="right")) - 1
+        return frame, image - self.first_image(frame)
+
+    def first_image(self, frame: int) -> int:
+        """Give the first image of a frame."""
+        return int(self._first_image[frame])
+
+    def images_with_hash(self, key: str) -> Iterator[int]:
+        """Give the images whose key may be this one, first ones first."""
+        value = np.uint64(hash_key(key))
+        for keys, first_frame in zip(self._keys, self._first_frame, strict=False):
+            first, last = (
+                np.searchsorted(keys["hash"], value, "left"),
+                np.searchsorted(keys["hash"], value, "right"),
+            )
+            for image in keys["image"][first:last]:
+                yield int(self._first_image[first_frame]) + int(image)
+
+    def read(self, frame_number: int) -> Item:
+        """Read an IMAGES frame, with the dictionary that its slot was bound to."""
+        offset_in_part, count, crc = self._frames[frame_number].item()
+        part_number = bisect_right(self._first_frame, frame_number) - 1
+        part = self.parts[part_number]
+        offset = part.offset + offset_in_part
+        try:
+            frame = read_frame(self._source, offset, self._limits, part=part.offset, number=frame_number)
+            if (frame.type, frame.header_crc) != (FrameType.IMAGES, crc):
+                raise ChecksumMismatch("the index names another frame", expected=crc, got=frame.header_crc)
+            item = parse_images_frame(frame, self._bound(part_number, frame.slot, offset), self._limits)
+            assert item.images is not None
+            if len(item.images.shapes) != count:
+                raise InvalidFrame(
+                    "images of a frame, by the index", expected=count, got=len(item.images.shapes)
+                )
+        except FormatError as error:
+            raise error.locate(offset=offset, frame=frame_number) from None
+        return item
+
+    def references(self) -> list[Reference]:
+        """Give all dictionaries that the stream holds or names, in order."""
+        return [
+            self._read_reference(binding)
+            for number in range(len(self.parts))
+            for binding in self._bindings_of(number)
+            if binding.type != FrameType.META
+        ]
+
+    def slots_of(self, part_number: int) -> dict[int, Reference]:
+        """Give what the slots of a part are bound to at its end."""
+        return {
+            binding.slot: self._read_reference(binding)
+            for binding in self._bindings_of(part_number)
+            if binding.type != FrameType.META
+        }
+
+    def metadata(self) -> dict[str, Any]:
+        """Give the metadata of the stream: META frames joined, later ones first."""
+        joined: dict[str, Any] = {}
+        for number in range(len(self.parts)):
+            for binding in self._bindings_of(number):
+                if binding.type == FrameType.META:
+                    frame = read_frame(self._source, binding.offset, self._limits, part=0, number=0)
+                    joined |= parse_json(frame.payload)
+        return joined
+
+    def _bound(self, part_number: int, slot: int, before: int) -> Reference | None:
+        for binding in self._bindings_of(part_number):
+            if binding.slot == slot and binding.type != FrameType.META and binding.offset < before:
+                return self._read_reference(binding)
+        return None
+
+    def _bindings_of(self, part_number: int) -> list[_Binding]:
+        if part_number not in self._bindings:
+            part = self.parts[part_number]
+            bindings = []
+            for offset in part.index.bindings.tolist():
+                frame_type, slot, _ = read_frame_header(self._source, part.offset + offset)
+                bindings.append(_Binding(part.offset + offset, frame_type, slot))
+            self._bindings[part_number] = bindings
+        return self._bindings[part_number]
+
+    def _read_reference(self, binding: _Binding) -> Reference:
+        if binding.offset not in self._references:
+            frame = read_frame(self._source, binding.offset, self._limits, part=0, number=0)
+            self._references[binding.offset] = parse_binding(frame)
+        return self._references[binding.offset]
+
+
+def load_table(source: Source, limits: Limits, on_damage: Callable[[Damage], None] | None = None) -> Table:
+    """Find the indexes of a stream, part by part from the end, and scan what has none."""
+    if source.size is None:
+        raise io.UnsupportedOperation("a pipe can only be iterated; read it into bytes for random access")
+    indexed: list[Part] = []
+    stop = source.size
+    while stop and (found := read_index(source, stop, limits)):
+        indexed.insert(0, Part(*found))
+        stop = found[0]
+    if stop == 0:
+        return Table(source, indexed, limits)
+    if indexed:
+        try:
+            return Table(source, _scan_parts(source, limits, stop) + indexed, limits)
+        except FormatError:
+            # What looked like an index may be the end of a payload; only a scan of everything can tell.
+            pass
+    return Table(source, _scan_parts(source, limits, source.size, on_damage), limits)
+
+
+def _scan_parts(
+    source: Source, limits: Limits, stop: int, on_damage: Callable[[Damage], None] | None = None
+) -> list[Part]:
+    parts: list[Part] = []
+    for item in scan(source, limits, stop=stop, on_damage=on_damage):
+        frame = item.frame
+        if not parts or parts[-1].offset != frame.part:
+            parts.append(Part(frame.part, PartIndex()))
+        add_to_index(parts[-1].index, item, frame.offset - frame.part)
+    return parts
+
+
+def add_to_index(index: PartIndex, item: Item, offset: int) -> None:
+    """Note a frame in the index of its part, where it stands at `offset`."""
+    if item.images is not None:
+        keys = [(number, key) for number, key in enumerate(item.images.keys) if key is not None]
+        index.add_frame(offset, len(item.images.shapes), item.frame.header_crc, keys)
+    elif item.reference is not None or item.metadata is not None:
+        index.add_binding(offset)

@@ -1,0 +1,349 @@
+"""`Writer` and `encode`: images in, a stream out.
+
+Images are gathered into frames, frames are encoded in threads or an executor, and written in the order in
+which their images came: the same bytes for any number of threads. Memory is that of the frames under way.
+Nothing already written is ever changed, and the target is never asked to seek.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, NamedTuple, ParamSpec, Self
+
+import numpy as np
+
+from triptych.dictionary import Dictionary, DictionaryLike, is_shipped, resolve_dictionary, short_id
+from triptych.errors import EncodeError, InvalidOption, TargetUnreachable
+from triptych.framing import HEADER_LEN, INLINE_SLOT
+from triptych.images import Pixels, Shape, as_pixels
+from triptych.limits import Limits
+from triptych.metadata import build_json, make_attachments
+from triptych.modes.registry import get_mode
+from triptych.options import Options, make_options
+from triptych.parallel import OrderedPool
+from triptych.part import PartWriter, Tail, find_tail
+from triptych.payload import Entry, build_prefix, check_key, check_label
+from triptych.sink import SinkLike, open_append, open_sink
+from triptych.source import open_source
+
+P = ParamSpec("P")
+
+
+def encode(
+    image: Any,
+    *,
+    key: str | None = None,
+    label: int | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    exif: bytes | None = None,
+    xmp: bytes | None = None,
+    icc_profile: bytes | None = None,
+    **options: Any,
+) -> bytes:
+    """Encode one image as a complete stream.
+
+    Parameters
+    ----------
+    image
+        uint8 (height, width) or (height, width, channels), or a Pillow image: see `Writer.write`.
+    key, label, metadata, exif, xmp, icc_profile
+        As in `Writer.write`.
+    **options
+        `dictionary`, and those of `triptych.options.Options`.
+
+    Returns
+    -------
+    bytes
+        What `decode` and `Reader` read.
+    """
+    target = io.BytesIO()
+    with Writer(target, **({"threads": 1} | options)) as writer:
+        writer.write(
+            image, key=key, label=label, metadata=metadata, exif=exif, xmp=xmp, icc_profile=icc_profile
+        )
+    return target.getvalue()
+
+
+class Writer:
+    """Writes images into a stream.
+
+    Parameters
+    ----------
+    target : path or binary file object
+        A path gets the stream when it is whole: at `close` or `flush`. A pipe is written as the frames come.
+    dictionary : Dictionary, path, id or name
+        What the images share.
+    append : bool
+        Continue the stream that is at the target, if there is one.
+    metadata : dict
+        Of the stream as a whole.
+    **options
+        Those of `triptych.options.Options`.
+
+    Notes
+    -----
+    Used as a context manager, an exception takes back what was not flushed: no file appears under the name of
+    a path. With threads, or several images to a frame, an error of encoding may come with a later image; the
+    frame it is about is left out and the stream stays whole.
+    """
+
+    def __init__(
+        self,
+        target: SinkLike,
+        dictionary: DictionaryLike | None = None,
+        append: bool = False,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        self._closed = True  # until there is something to close
+        self._options = make_options(options)
+        self._limits = self._options.limits
+        self._mode = get_mode(self._options.mode)
+        self._dictionary = None if dictionary is None else resolve_dictionary(dictionary, self._limits)
+        self._embed = self._options.embed
+        if self._embed is None:
+            self._embed = self._dictionary is not None and not is_shipped(self._dictionary)
+        header = None if metadata is None else build_json(metadata)
+        # Options travel to the jobs; an executor cannot.
+        self._job_options = dataclasses.replace(self._options, executor=None)
+        self._pool: OrderedPool[_Encoded] = OrderedPool(self._options.threads, self._options.executor)
+        self._batch = _Batch([], [])
+        self._is_first = True
+        self._failed = False
+        tail = _find_tail(target, self._limits) if append else None
+        self._overhead = tail.size if tail else 0
+        self._sink = open_append(target, tail.size) if tail else open_sink(target)
+        self._closed = False
+        try:
+            self._part = PartWriter(self._sink, self._limits, tail)
+            if header is not None:
+                self._part.add_metadata(header)
+        except BaseException:
+            self.abort()
+            raise
+
+    def write(
+        self,
+        image: Any,
+        key: str | None = None,
+        label: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        exif: bytes | None = None,
+        xmp: bytes | None = None,
+        icc_profile: bytes | None = None,
+    ) -> None:
+        """Add an image.
+
+        Parameters
+        ----------
+        image
+            Anything with `__array_interface__`, `__dlpack__` or a buffer, uint8 of shape (height, width) or
+            (height, width, channels) with 1 to 4 channels (L, LA, RGB, RGBA); or a Pillow image. It is
+            copied.
+        key : str
+            Up to 4,096 bytes of UTF-8; `Reader` finds the image by it.
+        label : int
+            A class number, or any integer of up to 62 bits.
+        metadata : dict
+            What JSON can hold.
+        exif, xmp, icc_profile : bytes
+            Kept unchanged.
+
+        Raises
+        ------
+        InvalidImage, InvalidOption, LimitExceeded
+            The image is not added, and the writer goes on.
+        """
+        self._check_open()
+        pixels = np.array(as_pixels(image))
+        shape = Shape(*pixels.shape)
+        self._limits.check("pixels_per_image", shape.pixels)
+        self._limits.check("decoded_bytes", shape.nbytes)
+        attachments = make_attachments(metadata, exif, xmp, icc_profile, self._limits)
+        entry = Entry(shape, check_key(key), check_label(label), attachments)
+        room = self._images_per_frame(shape)
+        batch = self._batch
+        if batch.entries and (
+            room <= len(batch.entries) or batch.nbytes + shape.nbytes > self._limits.decoded_bytes
+        ):
+            self._submit()
+        self._batch.add(entry, pixels, room)
+        if self._batch.is_full:
+            self._submit()
+
+    def flush(self) -> None:
+        """Make everything written so far durable and readable by others.
+
+        The frame that is being gathered is ended. A path has its name from now on, and an exception later
+        leaves what is there now.
+        """
+        self._check_open()
+        self._finish()
+        self._guarded(self._sink.flush)
+
+    def close(self) -> None:
+        """Write what is left, and the index. A second call does nothing."""
+        if self._closed:
+            return
+        try:
+            self._check_open()
+            self._finish(closing=True)
+            self._guarded(self._part.close)
+        except BaseException:
+            self.abort()
+            raise
+        self._closed = True
+        self._pool.close()
+
+    def abort(self) -> None:
+        """Take back what was not flushed, and close."""
+        if not self._closed:
+            self._closed = True
+            self._pool.close()
+            self._sink.abort()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def __del__(self) -> None:
+        if not self._closed:
+            warnings.warn(
+                f"{self!r} was not closed; what was not flushed is dropped", ResourceWarning, stacklevel=2
+            )
+            self.abort()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise EncodeError("the Writer is closed")
+        if self._failed:
+            raise EncodeError("an earlier write to the target failed: what was not flushed is lost")
+
+    def _guarded(self, function: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Do what touches the target; after a failure half a frame may be there, so nothing may follow."""
+        try:
+            function(*args, **kwargs)
+        except BaseException:
+            self._failed = True
+            raise
+
+    def _images_per_frame(self, shape: Shape) -> int:
+        if self._options.target_size is not None:
+            return 1  # it is a target for each image
+        wanted = self._options.frame_images
+        if wanted is None:
+            wanted = self._mode.images_per_frame(shape, self._options, self._dictionary)
+        return min(wanted, self._limits.images_per_frame)
+
+    def _submit(self, *, is_only: bool = False) -> None:
+        """Start encoding the gathered images as one frame, and write the frames that are due."""
+        batch, self._batch = self._batch, _Batch([], [])
+        slot, inline_id = 0, b""
+        if self._dictionary is not None:
+            if is_only and not self._embed:
+                # One frame names its dictionary in 16 bytes; for more of them a USE frame is shorter.
+                slot, inline_id = INLINE_SLOT, short_id(self._dictionary.id)
+            else:
+                reference = self._dictionary if self._embed else bytes.fromhex(self._dictionary.id)
+                self._guarded(self._bind, reference)
+                slot = self._slot
+        prefix = build_prefix(self._mode.code, batch.entries, inline_id)
+        options = self._job_options
+        if options.target_size is not None:
+            around = HEADER_LEN + len(prefix) + (self._part.size - self._overhead if self._is_first else 0)
+            if options.target_size <= around:
+                raise TargetUnreachable(
+                    "bytes of the stream without any pixels", expected=options.target_size, got=around
+                )
+            options = dataclasses.replace(options, target_size=options.target_size - around)
+        self._is_first = False
+        least = self._limits.least_payload(sum(entry.shape.pixels for entry in batch.entries))
+        keys = [entry.key for entry in batch.entries]
+        job = _Job(self._mode.name, batch.pixels, options, self._dictionary, prefix, least, slot, keys)
+        for encoded in self._pool.submit(_encode_frame, job):
+            self._guarded(self._part.add_images, *encoded)
+
+    def _bind(self, reference: Dictionary | bytes) -> None:
+        self._slot = self._part.bind(reference)
+
+    def _finish(self, *, closing: bool = False) -> None:
+        if self._batch.entries:
+            self._submit(is_only=closing and self._is_first)
+        for encoded in self._pool.drain():
+            self._guarded(self._part.add_images, *encoded)
+
+
+@dataclasses.dataclass
+class _Batch:
+    """Images that will be one frame."""
+
+    entries: list[Entry]
+    pixels: list[Pixels]
+    nbytes: int = 0
+    room: int = 0
+
+    def add(self, entry: Entry, pixels: Pixels, room: int) -> None:
+        self.room = min(self.room, room) if self.entries else room
+        self.entries.append(entry)
+        self.pixels.append(pixels)
+        self.nbytes += pixels.nbytes
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.entries) >= self.room
+
+
+class _Job(NamedTuple):
+    mode: str
+    images: list[Pixels]
+    options: Options
+    dictionary: Dictionary | None
+    prefix: bytes
+    least_payload: int
+    slot: int
+    keys: list[str | None]
+
+
+class _Encoded(NamedTuple):
+    slot: int
+    payload: bytes
+    keys: list[str | None]
+
+
+def _encode_frame(job: _Job) -> _Encoded:
+    """Encode the images of one frame; runs anywhere, also in another process."""
+    body = get_mode(job.mode).encode_frame(job.images, job.options, job.dictionary)
+    # Zero bytes keep very flat images within the pixels that a reader accepts for each byte.
+    return _Encoded(job.slot, (job.prefix + body).ljust(job.least_payload, b"\0"), job.keys)
+
+
+def _find_tail(target: SinkLike, limits: Limits) -> Tail | None:
+    """Say where to go on with the stream at the target; None: there is none yet."""
+    if isinstance(target, (str, os.PathLike)) and not os.path.exists(target):
+        return None
+    if hasattr(target, "seek"):
+        target.seek(0)
+    try:
+        source = open_source(target)
+    except OSError as error:
+        raise InvalidOption(f"append=True needs a target that can be read: {error}") from error
+    try:
+        if source.size is None:
+            raise InvalidOption("append=True needs a target that can seek")
+        tail = find_tail(source, limits) if source.size else None
+    finally:
+        source.close()
+    return tail if tail and tail.size else None

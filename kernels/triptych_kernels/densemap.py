@@ -1,0 +1,317 @@
+"""The dense index-map coder: the fewest bytes, about a million pixels a second.
+
+An index is first tried against a few candidates (with `n_flags`), then spelled down the palette's colour
+tree. Each of these decisions mixes 13 bit histories found by hashed index contexts and 10 counters chosen
+by where colour predictions lie on the node's axis. Flat surroundings are handled by run decisions first.
+FORMAT.md section 6.6 is the law.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import int64, uint8, uint32, uint64
+
+from triptych_kernels import colormodel, mapmodel, runs
+from triptych_kernels._jit import inline, kernel
+from triptych_kernels.contextmix import (
+    HALF,
+    STRETCH,
+    clamp,
+    decayed,
+    predict23,
+    refine,
+    refine_table,
+    refine_train,
+    squash,
+    step_of,
+    train23,
+)
+from triptych_kernels.histories import NEXT_STATE, STATE_P
+from triptych_kernels.mapmodel import K1, K4, PAD
+from triptych_kernels.rangecoder import code_bit, overrun
+from triptych_kernels.status import OK
+
+N_HISTORIES = 13
+N_COLORS = 10
+N_FLAGS = 5
+WIDTH = 24
+"""Inputs of a decision, with the bias."""
+DEAD = 0
+"""A counter that stays at one half: the input of a history that has seen nothing."""
+HISTORY_AT = 16
+FLAG_AT = HISTORY_AT + 2 * N_HISTORIES * 256
+COLOR_AT = FLAG_AT + N_FLAGS * 4096
+FLAG_ROWS_A = 3 * 64
+TREE_ROWS_B = 512
+ROWS_B = TREE_ROWS_B + 3 * 256
+RATE_MIN = 16
+LEARNING_RATE_MIN = 30
+
+
+class DenseModel(NamedTuple):
+    """Adaptive state of one palette; a batch of maps with that palette goes on with it.
+
+    lines: u8, 16 << line_bits, hashed: a check byte and 15 bit histories. counters: u32, see the *_AT
+    constants. weights_a, weights_b: i32 rows of WIDTH. refine_a, refine_b: i32 rows of 33. run_counters,
+    run_weights: see runs. matches: see mapmodel. taps: see colormodel. rate: i64
+    (1), learning rate with 8 fractional bits.
+    """
+
+    lines: npt.NDArray[np.uint8]
+    counters: npt.NDArray[np.uint32]
+    weights_a: npt.NDArray[np.int32]
+    weights_b: npt.NDArray[np.int32]
+    refine_a: npt.NDArray[np.int32]
+    refine_b: npt.NDArray[np.int32]
+    run_counters: npt.NDArray[np.uint32]
+    run_weights: npt.NDArray[np.int32]
+    matches: npt.NDArray[np.uint16]
+    taps: npt.NDArray[np.int32]
+    rate: npt.NDArray[np.int64]
+
+
+def new_model(k: int, line_bits: int, learning_rate: int) -> DenseModel:
+    """Return the model before the first pixel; k colours, 2^line_bits lines of histories."""
+    n = max(1, k - 1)
+    counters = np.full(COLOR_AT + N_COLORS * n * 1024, HALF, np.uint32)
+    counters[HISTORY_AT:FLAG_AT] = np.tile(STATE_P, 2 * N_HISTORIES)
+    rows_a = n + FLAG_ROWS_A
+    return DenseModel(
+        np.zeros(16 << line_bits, np.uint8),
+        counters,
+        np.full(rows_a * WIDTH, 65536 * 42 // 230, np.int32),
+        np.zeros(ROWS_B * WIDTH, np.int32),
+        refine_table(rows_a),
+        refine_table(ROWS_B),
+        runs.new_counters(),
+        runs.new_weights(),
+        np.zeros((2, mapmodel.MATCH_SIZE), np.uint16),
+        colormodel.new_taps(),
+        np.array([learning_rate << 8], np.int64),
+    )
+
+
+@inline
+def _find_lines(lines, line_bits, hashes, page, found):  # type: ignore[no-untyped-def]
+    """Set found[0:13] to the lines of this page's histories; a line taken over starts empty.
+
+    Two places are tried, a cache line's two halves; the one whose first history is the younger goes.
+    """
+    salt = uint64(page + 1) * K1
+    shift = uint64(64) - uint64(line_bits)
+    for i in range(N_HISTORIES):
+        h = (hashes[i] + salt) * K4
+        found[i] = int64(h >> shift) << int64(4)
+        mapmodel.prefetch(lines, found[i])
+    for i in range(N_HISTORIES):
+        check = uint8((((hashes[i] + salt) * K4) >> uint64(20)) & uint64(255))
+        at = uint64(found[i])
+        if lines[at] != check:
+            other = at ^ uint64(16)
+            if lines[other] == check:
+                at = other
+            else:
+                if lines[at + uint64(1)] > lines[other + uint64(1)]:
+                    at = other
+                for j in range(16):
+                    lines[at + uint64(j)] = uint8(0)
+                lines[at] = check
+            found[i] = int64(at)
+
+
+@inline
+def _history_inputs(lines, found, slot, first, at):  # type: ignore[no-untyped-def]
+    """Set at[0:13] to the counters of the histories in `slot`; an empty history has the dead counter."""
+    for i in range(N_HISTORIES):
+        state = int64(lines[uint64(found[i] + slot)])
+        at[i] = int64(DEAD) if state == int64(0) else first + int64(i * 256) + state
+
+
+@inline
+def _color_inputs(placed, node, n_nodes, texture, at):  # type: ignore[no-untyped-def]
+    """Set at[13:23]: counters of this node, chosen by pairs and triples of placed predictions."""
+    p = placed
+    gap = clamp(((int64(p[2]) - int64(p[6])) >> int64(4)) + int64(16), 0, 31)
+    tens, mean10 = int64(p[26]) * int64(100), int64(p[27]) * int64(10)
+    at[13] = int64(p[8]) * int64(8) + texture
+    at[14] = int64(p[9]) * int64(8) + texture
+    at[15] = int64(p[14]) * int64(8) + texture
+    at[16] = int64(p[18]) * int64(32) + int64(p[19])
+    at[17] = int64(p[19]) * int64(32) + int64(p[20])
+    at[18] = int64(p[18]) * int64(32) + int64(p[21])
+    at[19] = tens + mean10 + int64(p[28])
+    at[20] = tens + mean10 + int64(p[29])
+    at[21] = int64(p[22]) * int64(32) + int64(p[23])
+    at[22] = int64(p[22]) * int64(32) + gap
+    for i in range(N_COLORS):
+        at[13 + i] += int64(COLOR_AT) + ((int64(i) * n_nodes + node) << int64(10))
+
+
+@inline
+def _flag_inputs(s, stage, level, equal, same, history, at):  # type: ignore[no-untyped-def]
+    """Set at[13:23] for the question "is the pixel candidate s"."""
+    at[13] = (equal << int64(4)) | same
+    at[14] = int64(4096) + (((history & int64(255)) << int64(4)) | same)
+    at[15] = int64(2 * 4096) + ((level * int64(4) + stage) * int64(16) + same)
+    at[16] = int64(3 * 4096) + (((equal & int64(63)) << int64(6)) | (level << int64(4)) | same)
+    at[17] = int64(4 * 4096) + ((s << int64(4)) | same)
+    for i in range(13, 18):
+        at[i] += int64(FLAG_AT)
+    for i in range(18, 23):
+        at[i] = int64(DEAD)
+
+
+@kernel
+def code_dense(plane, height, width, colors, n_channels, tree, model, line_bits, n_flags, coder, sink, source):  # type: ignore[no-untyped-def]
+    """Code one index map; return OK or a status.
+
+    IN/OUT plane u8 (see mapmodel; the encoder's is full); IN colors u8 (k * 4), n_channels 4 if any colour is not
+    opaque, else 3; tree palettetree.Tree; model DenseModel IN/OUT; n_flags 0 to 3 candidates a
+    pixel; coder IN/OUT; sink u8 (encoder) or None; source u8 (decoder) or None.
+    """
+    k = int64(tree.path.size)
+    n_nodes = max(int64(1), k - int64(1))
+    low, high, code, pos = coder[0], coder[1], coder[2], coder[3]
+    stride = uint64(width + 2 * PAD)
+    near, hashes = np.zeros(12, np.int64), np.zeros(13, np.uint64)
+    at, found, slots = np.zeros(23, np.int64), np.zeros(N_HISTORIES, np.int64), np.zeros(3, np.int64)
+    seen, logits = np.zeros(WIDTH, np.uint32), np.zeros(WIDTH, np.int32)
+    predictions, placed = np.full(32, 255 * 8, np.int32), np.zeros(32, np.int32)
+    offsets, candidates = np.zeros((4, 12), np.int32), np.zeros((2, 4), np.int64)
+    above = np.zeros(width, np.uint8)
+    trace = np.zeros(4, np.int64)
+    for y in range(height):
+        row = uint64(y + PAD) * stride + uint64(PAD)
+        mapmodel.pad_row(plane, row, uint64(width), y == 0)
+        rate = model.rate[0] >> int64(8)
+        runs.new_row(trace)
+        x = int64(0)
+        while x < width:
+            q = row + uint64(x)
+            bit, s, n = int64(0), int64(-1), int64(0)
+            flat = runs.is_flat(plane, q, stride)
+            if flat:
+                low, high, code, pos, n = runs.code_flat(
+                    plane,
+                    q,
+                    stride,
+                    int64(width) - x,
+                    trace,
+                    above[x:],
+                    model.run_counters,
+                    model.run_weights,
+                    slots,
+                    low,
+                    high,
+                    code,
+                    pos,
+                    sink,
+                    source,
+                )
+                if n == int64(runs.BLOCK):
+                    runs.pass_block(trace, above[x:])
+                    x += n
+                    continue
+            if n == int64(0):
+                mapmodel.look_around(plane, q, stride, near)
+                mapmodel.growing_hashes(near, hashes)
+                at_nine, at_six = mapmodel.match_slot(hashes[3]), mapmodel.match_slot(hashes[2])
+                mapmodel.odd_hashes(near, hashes)
+                mapmodel.stir(hashes, N_HISTORIES)
+                n_candidates, level, equal = int64(0), int64(0), int64(0)
+                if n_flags > 0:
+                    equal = mapmodel.equalities(near)
+                    n_candidates, level = mapmodel.list_candidates(
+                        near, flat, model.matches, at_nine, at_six, candidates
+                    )
+                    n_candidates = min(n_candidates, int64(n_flags))
+                stage, node, page, texture = int64(0), int64(-1), int64(-1), int64(0)
+                path = int64(0)
+                if sink is not None:
+                    path = tree.path[plane[q]]
+                while s < int64(0):
+                    is_flag = stage < n_candidates
+                    if is_flag:
+                        candidate = candidates[0, stage]
+                        slot = mapmodel.flag_slot(stage, candidates)
+                        new_page = int64(1024) + candidates[0, 0]
+                        same = mapmodel.equals_near(candidate, near)
+                        if sink is not None:
+                            bit = int64(int64(plane[q]) == candidate)
+                    else:
+                        if k == int64(1):
+                            s = int64(0)
+                            break
+                        if node < int64(0):
+                            node = int64(0)
+                            texture = colormodel.predict_colors(colors, near, n_channels, predictions)
+                            colormodel.adaptive_prediction(colors, near, n_channels, model.taps, predictions, offsets)
+                        new_page, slot = int64(tree.page[node]), int64(tree.slot[node])
+                        bit = path & int64(1)
+                    if new_page != page:
+                        page = new_page
+                        _find_lines(model.lines, line_bits, hashes, page, found)
+                    if is_flag:
+                        _history_inputs(model.lines, found, slot, int64(HISTORY_AT + N_HISTORIES * 256), at)
+                        _flag_inputs(candidate, stage, level, equal, same, trace[runs.HISTORY], at)
+                        row_a = n_nodes + stage * int64(64) + level * int64(16) + same
+                        row_b = int64(TREE_ROWS_B) + stage * int64(256) + equal
+                    else:
+                        colormodel.project(predictions, tree.axis, node, placed)
+                        _history_inputs(model.lines, found, slot, int64(HISTORY_AT), at)
+                        _color_inputs(placed, node, n_nodes, texture, at)
+                        row_a = node
+                        row_b = (int64(placed[22]) * int64(8) + texture) * int64(2) + int64(n_candidates > int64(0))
+                    a, b = row_a * int64(WIDTH), row_b * int64(WIDTH)
+                    logit = predict23(
+                        model.counters, at, STRETCH, model.weights_a, a, model.weights_b, b, seen, logits
+                    )
+                    mixed = squash(logit)
+                    p = mixed * int64(2) + refine(model.refine_a, row_a, logit) + refine(model.refine_b, row_b, logit)
+                    p = clamp((p + int64(2)) >> int64(2), 2, 65534)
+                    low, high, code, pos, bit = code_bit(low, high, code, pos, bit, p, sink, source)
+                    train23(
+                        model.counters,
+                        at,
+                        model.weights_a,
+                        a,
+                        model.weights_b,
+                        b,
+                        seen,
+                        logits,
+                        step_of(bit, mixed, rate),
+                        bit,
+                        int64(RATE_MIN),
+                    )
+                    model.counters[DEAD] = uint32(HALF)
+                    refine_train(model.refine_a, row_a, logit, bit)
+                    refine_train(model.refine_b, row_b, logit, bit)
+                    for i in range(N_HISTORIES):
+                        line = uint64(found[i] + slot)
+                        model.lines[line] = NEXT_STATE[uint64(int64(model.lines[line]) * int64(2) + bit)]
+                    if is_flag:
+                        stage += int64(1)
+                        if bit == int64(1):
+                            s = candidate
+                    else:
+                        path >>= int64(1)
+                        following = int64(tree.right[node]) if bit == int64(1) else int64(tree.left[node])
+                        if following < int64(0):
+                            s = int64(-1) - following
+                        node = max(int64(0), following)
+                if n_flags > 0:
+                    mapmodel.remember_match(model.matches[0], at_nine, s)
+                    mapmodel.remember_match(model.matches[1], at_six, s)
+                if node >= int64(0):
+                    colormodel.adapt_taps(colors, s, n_channels, predictions, offsets, model.taps)
+                plane[q] = uint8(s)
+            runs.pass_pixel(plane, q, stride, flat, trace, above[x:])
+            x += int64(1)
+        model.rate[0] = decayed(model.rate[0], LEARNING_RATE_MIN << 8)
+        if overrun(pos, sink, source) != int64(OK):
+            break
+    coder[0], coder[1], coder[2], coder[3] = low, high, code, pos
+    return overrun(pos, sink, source)

@@ -1,0 +1,274 @@
+"""The fast index-map coder: direct contexts and counters, seven inputs a decision; several million pixels a second.
+
+It asks the same questions as the dense coder, with less to go by: three hashed contexts without check
+bytes and four direct ones. With `pairs`, decisions down the tree mix two counters only: for photographs,
+where every pixel walks the tree. FORMAT.md section 6.7 is the law.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import int64, uint8, uint64
+
+from triptych_kernels import colormodel, mapmodel, runs
+from triptych_kernels._jit import inline, kernel
+from triptych_kernels.contextmix import (
+    HALF,
+    STRETCH,
+    clamp,
+    decayed,
+    predict7,
+    squash,
+    step_of,
+    train7,
+)
+from triptych_kernels.mapmodel import K1, K4, PAD
+from triptych_kernels.rangecoder import code_bit, overrun
+from triptych_kernels.status import OK
+
+N_HASHED = 3
+N_DIRECT = 4
+WIDTH = 8
+FLAG_ROWS_A = 3 * 64
+TREE_ROWS_B = 256
+ROWS_B = TREE_ROWS_B + 3 * 256
+RATE_MIN = 32
+LEARNING_RATE_MIN = 60
+PAIR_GAIN = 1
+
+
+class FastModel(NamedTuple):
+    """Adaptive state of one palette; a batch of maps with that palette goes on with it.
+
+    counters: u32: N_DIRECT * 4096 for candidates, N_DIRECT * n * 1024 for tree nodes, then 3 << line_bits
+    hashed in lines of 16. weights_a, weights_b: i32 rows of WIDTH. pair_weights: i32 (n * 16).
+    run_counters, run_weights: see runs. matches: see mapmodel. rate: i64 (1), 8 fractional bits.
+    """
+
+    counters: npt.NDArray[np.uint32]
+    weights_a: npt.NDArray[np.int32]
+    weights_b: npt.NDArray[np.int32]
+    pair_weights: npt.NDArray[np.int32]
+    run_counters: npt.NDArray[np.uint32]
+    run_weights: npt.NDArray[np.int32]
+    matches: npt.NDArray[np.uint16]
+    rate: npt.NDArray[np.int64]
+
+
+def new_model(k: int, line_bits: int, learning_rate: int) -> FastModel:
+    """Return the model before the first pixel; k colours, 3 * 2^line_bits hashed counters."""
+    n = max(1, k - 1)
+    rows_a = n + FLAG_ROWS_A
+    return FastModel(
+        np.full(N_DIRECT * (4096 + n * 1024) + (N_HASHED << line_bits), HALF, np.uint32),
+        np.full(rows_a * WIDTH, 20480, np.int32),
+        np.zeros(ROWS_B * WIDTH, np.int32),
+        np.full(n * 16, 40000, np.int32),
+        runs.new_counters(),
+        runs.new_weights(),
+        np.zeros((2, mapmodel.MATCH_SIZE), np.uint16),
+        np.array([learning_rate << 8], np.int64),
+    )
+
+
+@inline
+def _find_lines(hashes, page, hashed_at, line_bits, found):  # type: ignore[no-untyped-def]
+    """Set found[0:3] to the first counters of this page's lines."""
+    salt = uint64(page + 1) * K1
+    shift = uint64(64 + 4) - uint64(line_bits)
+    for i in range(N_HASHED):
+        line = int64(((hashes[i] + salt) * K4) >> shift) << int64(4)
+        found[i] = hashed_at + (int64(i) << int64(line_bits)) + line
+
+
+@inline
+def _flag_inputs(s, stage, level, equal, same, history, at):  # type: ignore[no-untyped-def]
+    """Set at[3:7] for the question "is the pixel candidate s"."""
+    at[3] = (equal << int64(4)) | same
+    at[4] = int64(4096) + (((history & int64(255)) << int64(4)) | same)
+    at[5] = int64(2 * 4096) + ((level * int64(4) + stage) * int64(256) + s)
+    at[6] = int64(3 * 4096) + (((equal & int64(63)) << int64(6)) | (level << int64(4)) | same)
+
+
+@inline
+def _color_inputs(placed, node, n_nodes, texture, at):  # type: ignore[no-untyped-def]
+    """Set at[3:7]: counters of this node, chosen by placed predictions."""
+    p = placed
+    at[3] = int64(p[9]) * int64(8) + texture
+    at[4] = int64(p[18]) * int64(32) + int64(p[19])
+    at[5] = int64(p[8]) * int64(8) + texture
+    at[6] = int64(p[26]) * int64(100) + int64(p[27]) * int64(10) + int64(p[28])
+    for i in range(N_DIRECT):
+        at[3 + i] += int64(N_DIRECT * 4096) + ((int64(i) * n_nodes + node) << int64(10))
+
+
+@kernel
+def code_fast(  # type: ignore[no-untyped-def]
+    plane, height, width, colors, n_channels, tree, model, line_bits, n_flags, pairs, coder, sink, source
+):
+    """Code one index map; return OK or a status.
+
+    Arguments as densemap.code_dense; pairs: 1 if tree decisions mix two counters only.
+    """
+    k = int64(tree.path.size)
+    n_nodes = max(int64(1), k - int64(1))
+    hashed_at = int64(N_DIRECT) * (int64(4096) + n_nodes * int64(1024))
+    low, high, code, pos = coder[0], coder[1], coder[2], coder[3]
+    stride = uint64(width + 2 * PAD)
+    near, hashes, found = np.zeros(12, np.int64), np.zeros(4, np.uint64), np.zeros(3, np.int64)
+    at, slots = np.zeros(7, np.int64), np.zeros(3, np.int64)
+    seen, logits = np.zeros(WIDTH, np.uint32), np.zeros(WIDTH, np.int32)
+    predictions, placed = np.full(32, 255 * 8, np.int32), np.zeros(32, np.int32)
+    candidates = np.zeros((2, 4), np.int64)
+    above, trace = np.zeros(width, np.uint8), np.zeros(4, np.int64)
+    for y in range(height):
+        row = uint64(y + PAD) * stride + uint64(PAD)
+        mapmodel.pad_row(plane, row, uint64(width), y == 0)
+        rate = model.rate[0] >> int64(8)
+        runs.new_row(trace)
+        x = int64(0)
+        while x < width:
+            q = row + uint64(x)
+            bit, s, n = int64(0), int64(-1), int64(0)
+            flat = runs.is_flat(plane, q, stride)
+            if flat:
+                low, high, code, pos, n = runs.code_flat(
+                    plane,
+                    q,
+                    stride,
+                    int64(width) - x,
+                    trace,
+                    above[x:],
+                    model.run_counters,
+                    model.run_weights,
+                    slots,
+                    low,
+                    high,
+                    code,
+                    pos,
+                    sink,
+                    source,
+                )
+                if n == int64(runs.BLOCK):
+                    runs.pass_block(trace, above[x:])
+                    x += n
+                    continue
+            if n == int64(0):
+                mapmodel.look_around(plane, q, stride, near)
+                n_candidates, level, equal, at_nine, at_six = int64(0), int64(0), int64(0), int64(0), int64(0)
+                if n_flags > 0 or pairs == 0:
+                    mapmodel.growing_hashes(near, hashes)
+                    at_nine, at_six = mapmodel.match_slot(hashes[3]), mapmodel.match_slot(hashes[2])
+                    mapmodel.stir(hashes, N_HASHED)
+                if n_flags > 0:
+                    equal = mapmodel.equalities(near)
+                    n_candidates, level = mapmodel.list_candidates(
+                        near, flat, model.matches, at_nine, at_six, candidates
+                    )
+                    n_candidates = min(n_candidates, int64(n_flags))
+                stage, node, page, texture = int64(0), int64(-1), int64(-1), int64(0)
+                path = int64(0)
+                if sink is not None:
+                    path = tree.path[plane[q]]
+                while s < int64(0) and stage < n_candidates:
+                    candidate = candidates[0, stage]
+                    same = mapmodel.equals_near(candidate, near)
+                    if page < int64(0):
+                        page = int64(1024) + candidate
+                        _find_lines(hashes, page, hashed_at, line_bits, found)
+                    slot = mapmodel.flag_slot(stage, candidates)
+                    for i in range(N_HASHED):
+                        at[i] = found[i] + slot
+                    _flag_inputs(candidate, stage, level, equal, same, trace[runs.HISTORY], at)
+                    a = (n_nodes + stage * int64(64) + level * int64(16) + same) * int64(WIDTH)
+                    b = (int64(TREE_ROWS_B) + stage * int64(256) + equal) * int64(WIDTH)
+                    logit = predict7(
+                        model.counters, at, STRETCH, model.weights_a, a, model.weights_b, b, seen, logits
+                    )
+                    p = squash(logit)
+                    if sink is not None:
+                        bit = int64(int64(plane[q]) == candidate)
+                    low, high, code, pos, bit = code_bit(
+                        low, high, code, pos, bit, clamp(p, 2, 65534), sink, source
+                    )
+                    step = step_of(bit, p, rate)
+                    train7(
+                        model.counters,
+                        at,
+                        model.weights_a,
+                        a,
+                        model.weights_b,
+                        b,
+                        seen,
+                        logits,
+                        step,
+                        bit,
+                        int64(RATE_MIN),
+                    )
+                    if bit == int64(1):
+                        s = candidate
+                    stage += int64(1)
+                if s < int64(0):
+                    s = int64(0)
+                    if k > int64(1):
+                        node = int64(0)
+                        texture = colormodel.predict_colors(colors, near, n_channels, predictions)
+                while node >= int64(0):
+                    bit = path & int64(1)
+                    path >>= int64(1)
+                    colormodel.project(predictions, tree.axis, node, placed)
+                    if pairs != 0:
+                        _color_inputs(placed, node, n_nodes, texture, at)
+                        slots[0], slots[1], slots[2] = at[3], at[4], (node * int64(8) + texture) * int64(2)
+                        p = squash(runs.pair_logit(model.counters, model.pair_weights, slots))
+                        low, high, code, pos, bit = code_bit(
+                            low, high, code, pos, bit, clamp(p, 2, 65534), sink, source
+                        )
+                        runs.pair_train(model.counters, model.pair_weights, slots, p, bit, int64(PAIR_GAIN))
+                    else:
+                        if int64(tree.page[node]) != page:
+                            page = int64(tree.page[node])
+                            _find_lines(hashes, page, hashed_at, line_bits, found)
+                        slot = int64(tree.slot[node])
+                        for i in range(N_HASHED):
+                            at[i] = found[i] + slot
+                        _color_inputs(placed, node, n_nodes, texture, at)
+                        a, b = node * int64(WIDTH), (int64(placed[17]) * int64(8) + texture) * int64(WIDTH)
+                        logit = predict7(
+                            model.counters, at, STRETCH, model.weights_a, a, model.weights_b, b, seen, logits
+                        )
+                        p = squash(logit)
+                        low, high, code, pos, bit = code_bit(
+                            low, high, code, pos, bit, clamp(p, 2, 65534), sink, source
+                        )
+                        step = step_of(bit, p, rate)
+                        train7(
+                            model.counters,
+                            at,
+                            model.weights_a,
+                            a,
+                            model.weights_b,
+                            b,
+                            seen,
+                            logits,
+                            step,
+                            bit,
+                            int64(RATE_MIN),
+                        )
+                    node = int64(tree.right[node]) if bit == int64(1) else int64(tree.left[node])
+                    if node < int64(0):
+                        s = int64(-1) - node
+                if n_flags > 0:
+                    mapmodel.remember_match(model.matches[0], at_nine, s)
+                    mapmodel.remember_match(model.matches[1], at_six, s)
+                plane[q] = uint8(s)
+            runs.pass_pixel(plane, q, stride, flat, trace, above[x:])
+            x += int64(1)
+        model.rate[0] = decayed(model.rate[0], LEARNING_RATE_MIN << 8)
+        if overrun(pos, sink, source) != int64(OK):
+            break
+    coder[0], coder[1], coder[2], coder[3] = low, high, code, pos
+    return overrun(pos, sink, source)

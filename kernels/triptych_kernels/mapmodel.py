@@ -1,0 +1,212 @@
+"""What the index-map coders share: the plane, a pixel's surroundings and the contexts they give.
+
+An index map is coded in raster order. Its *plane* is u8, flat, with PAD columns left and right and PAD
+rows of zeros on top, so that no neighbour needs a test; the encoder's plane holds the map from the
+start, the decoder's fills as it goes, and neither looks at a pixel that is not coded yet.
+
+Neighbours are named by compass: W is left, N above, NN two above. `near` (i64, 12) holds them in the
+order W N NW NE WW NN NNE NWW NEE NNW WWW NNN. FORMAT.md section 6.5 is the law for all of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+from numba import int64, types, uint8, uint16, uint64
+from numba.extending import intrinsic
+
+from triptych_kernels._jit import inline
+from triptych_kernels.contextmix import _pointer
+
+PAD = 4
+MATCH_SIZE = 1 << 16
+
+K1 = uint64(0x9E3779B97F4A7C15)
+K2 = uint64(0xD6E8FEB86659FD93)
+K3 = uint64(0xA0761D6478BD642F)
+K4 = uint64(0xE7037ED1A0B428DB)
+
+
+def new_plane(height: int, width: int) -> npt.NDArray[np.uint8]:
+    """Return an empty plane; its pixels are plane_pixels(plane, height, width)."""
+    return np.zeros((height + PAD) * (width + 2 * PAD), np.uint8)
+
+
+def plane_pixels(plane: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
+    """Return the view of a plane's pixels, (height, width)."""
+    return plane.reshape(height + PAD, width + 2 * PAD)[PAD:, PAD : PAD + width]
+
+
+@inline
+def pad_row(plane, q, width, first_row):  # type: ignore[no-untyped-def]
+    """Set the padding that row q (its first pixel's offset) needs: its own left, and the right of the row above.
+
+    Left of a row stands the pixel above its first; right of a row stands its last pixel; above the first row, 0.
+    """
+    up = q - width - uint64(2 * PAD)
+    for i in range(PAD):
+        plane[q - uint64(1 + i)] = uint8(0) if first_row else plane[up]
+        if not first_row:
+            plane[up + width + uint64(i)] = plane[up + width - uint64(1)]
+
+
+@inline
+def look_around(plane, q, stride, near):  # type: ignore[no-untyped-def]
+    """Fill `near` for the pixel at q."""
+    up = q - stride
+    up2 = up - stride
+    near[0], near[1] = int64(plane[q - uint64(1)]), int64(plane[up])
+    near[2], near[3] = int64(plane[up - uint64(1)]), int64(plane[up + uint64(1)])
+    near[4], near[5] = int64(plane[q - uint64(2)]), int64(plane[up2])
+    near[6], near[7] = int64(plane[up2 + uint64(1)]), int64(plane[up - uint64(2)])
+    near[8], near[9] = int64(plane[up + uint64(2)]), int64(plane[up2 - uint64(1)])
+    near[10], near[11] = int64(plane[q - uint64(3)]), int64(plane[up2 - stride])
+
+
+@inline
+def growing_hashes(near, hashes):  # type: ignore[no-untyped-def]
+    """Set hashes[0:4] (u64) from the nearest two, four, six and nine neighbours."""
+    two = (uint64(near[0] + 1) * K1) ^ (uint64(near[1] + 1) * K2)
+    four = (two ^ (uint64(near[2] + 1) * K3) ^ (uint64(near[3] + 1) * K4)) * K1
+    four ^= four >> uint64(32)
+    six = (four ^ (uint64(near[4] + 1) * K1) ^ (uint64(near[5] + 1) * K3)) * K2
+    six ^= six >> uint64(32)
+    nine = (six ^ (uint64(near[6] + 1) * K2) ^ (uint64(near[7] + 1) * K3) ^ (uint64(near[8] + 1) * K4)) * K1
+    hashes[0], hashes[1], hashes[2], hashes[3] = two, four, six, nine ^ (nine >> uint64(32))
+
+
+@inline
+def odd_hashes(near, hashes):  # type: ignore[no-untyped-def]
+    """Set hashes[4:13]: all twelve neighbours, and shapes that leave some out."""
+    w, n, nw, ne = uint64(near[0] + 1), uint64(near[1] + 1), uint64(near[2] + 1), uint64(near[3] + 1)
+    ww, nn = uint64(near[4] + 1), uint64(near[5] + 1)
+    rest = (uint64(near[9] + 1) * K1) ^ (uint64(near[10] + 1) * K3) ^ (uint64(near[11] + 1) * K4)
+    twelve = (hashes[3] ^ rest) * K2
+    hashes[4] = twelve ^ (twelve >> uint64(32))
+    hashes[5] = w * K1
+    hashes[6] = n * K2
+    hashes[7] = hashes[0] ^ (nw * K3)
+    hashes[8] = hashes[0] ^ (ne * K4)
+    hashes[9] = (w * K2) ^ (ww * K3)
+    hashes[10] = (n * K3) ^ (nn * K1)
+    hashes[11] = (n * K1) ^ (nw * K2) ^ (ne * K3)
+    hashes[12] = (w * K1) ^ (ne * K2) ^ (ww * K3)
+
+
+@inline
+def stir(hashes, n):  # type: ignore[no-untyped-def]
+    """Make hashes[0:n] differ from each other and from their inputs in every bit."""
+    for i in range(n):
+        h = (hashes[i] + uint64(i + 1)) * K2
+        hashes[i] = h ^ (h >> uint64(29))
+
+
+@inline
+def match_slot(h):  # type: ignore[no-untyped-def]
+    """Return where an unstirred hash stands in a match table."""
+    return int64((h * K2) >> uint64(48))
+
+
+@inline
+def equalities(near):  # type: ignore[no-untyped-def]
+    """Return eight bits: which pairs of neighbours are equal."""
+    return (
+        int64(near[0] == near[1])
+        | (int64(near[0] == near[2]) << int64(1))
+        | (int64(near[2] == near[1]) << int64(2))
+        | (int64(near[1] == near[3]) << int64(3))
+        | (int64(near[0] == near[4]) << int64(4))
+        | (int64(near[1] == near[5]) << int64(5))
+        | (int64(near[3] == near[8]) << int64(6))
+        | (int64(near[2] == near[7]) << int64(7))
+    )
+
+
+@inline
+def equals_near(s, near):  # type: ignore[no-untyped-def]
+    """Return four bits: is s equal to W, N, NE, NW."""
+    return (
+        int64(s == near[0])
+        | (int64(s == near[1]) << int64(1))
+        | (int64(s == near[3]) << int64(2))
+        | (int64(s == near[2]) << int64(3))
+    )
+
+
+@inline
+def list_candidates(near, flat, matches, at_nine, at_six, candidates):  # type: ignore[no-untyped-def]
+    """Fill candidates[0:3] with likely indices, none twice, and return (how many, confidence 0..3).
+
+    candidates is i64 (2, 4): index and where it is from (0 = match table, 1 to 4 = W, N, NE, NW). `matches`
+    is u16 (2, MATCH_SIZE): the index that followed the surroundings of nine and of six pixels, and how
+    often ((confidence + 1) << 8 | index; 0 = never seen). A flat pixel has already been told apart from W.
+    """
+    n, confidence = int64(0), int64(0)
+    seen = int64(matches[0, at_nine])
+    if seen > int64(0):
+        confidence = (seen >> int64(8)) - int64(1)
+        if confidence > int64(0):
+            candidates[0, 0], candidates[1, 0] = seen & int64(255), int64(0)
+            n = int64(1)
+    if n == int64(0):
+        seen = int64(matches[1, at_six])
+        if (seen >> int64(8)) > int64(2):
+            candidates[0, 0], candidates[1, 0] = seen & int64(255), int64(0)
+            n = int64(1)
+    if flat and n > int64(0) and candidates[0, 0] == near[0]:
+        n = int64(0)
+    for i in range(4):
+        s = near[0] if i == 0 else (near[1] if i == 1 else (near[3] if i == 2 else near[2]))
+        fresh = n < int64(3) and not (flat and s == near[0])
+        for j in range(n):
+            if candidates[0, j] == s:
+                fresh = False
+        if fresh:
+            candidates[0, n], candidates[1, n] = s, int64(i + 1)
+            n += int64(1)
+    level = int64(0)
+    if confidence > int64(0):
+        level = int64(1) if confidence < int64(2) else (int64(2) if confidence < int64(6) else int64(3))
+    return n, level
+
+
+@inline
+def flag_slot(stage, candidates):  # type: ignore[no-untyped-def]
+    """Return the place, 1 to 15, of a candidate's histories in the line of the first candidate."""
+    if stage == int64(0):
+        return int64(1)
+    return int64(1) + min(int64(13), (stage - int64(1)) * int64(5) + candidates[1, stage])
+
+
+@inline
+def remember_match(matches, at, s):  # type: ignore[no-untyped-def]
+    """Tell one match table (u16) that index s followed the surroundings `at`."""
+    seen = int64(matches[at])
+    confidence = (seen >> int64(8)) - int64(1)
+    if seen > int64(0) and (seen & int64(255)) == s:
+        confidence, keep = min(confidence, int64(60)) + int64(1), s
+    elif seen == int64(0) or confidence < int64(2):
+        confidence, keep = int64(1), s
+    else:
+        confidence, keep = confidence // int64(3), seen & int64(255)
+    matches[at] = uint16(((confidence + int64(1)) << int64(8)) | keep)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def prefetch(typing: Any, table: Any, offset: Any) -> Any:
+    """Ask for the cache line of table[offset]."""
+    signature = types.void(table, types.int64)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        byte, i32 = ir.IntType(8), ir.IntType(32)
+        pointer = builder.bitcast(_pointer(context, builder, sig.args[0], args[0], args[1]), byte.as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), i32, i32, i32])
+        name = "llvm.prefetch.p0"
+        function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+        builder.call(function, [pointer, i32(1), i32(3), i32(1)])
+        return context.get_dummy_value()
+
+    return signature, codegen

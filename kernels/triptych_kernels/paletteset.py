@@ -1,0 +1,274 @@
+"""The palette coder: a palette is a set, so its order costs nothing.
+
+A colour becomes a *key* of 8 to 32 bits (see `layout_bits`): first 255 - alpha, then the bits of green,
+red - green and blue - green in turns, most significant first. The sorted keys are a binary trie; walking
+it, the coder tells at each node how many of its keys go left, and a lone key is spelled bit by bit. Five
+contexts of each decision are mixed. FORMAT.md section 6.3 is the law.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import int64, uint64
+
+from triptych_kernels._jit import inline, kernel
+from triptych_kernels.contextmix import HALF, STRETCH, clamp, predict7, squash, step_of, train7
+from triptych_kernels.mapmodel import K1, K2, K3, K4
+from triptych_kernels.rangecoder import code_bit, overrun
+from triptych_kernels.status import BAD_SYMBOL
+
+WIDTH = 8
+KNOWN_AT = 50176
+KNOWN_BITS = 15
+SIZE_AT = KNOWN_AT + (2 << KNOWN_BITS)
+"""256 counters for the number of colours, then 4 for the layout."""
+LEARNING_RATE = 512
+RATE_MIN = 64
+GREEN, RED, BLUE, ALPHA = 0, 1, 2, 3
+HAS_ALPHA, HAS_COLOR = 1, 2
+"""Bits of a layout: colours that are not opaque; colours that are not grey."""
+
+
+class PaletteModel(NamedTuple):
+    """Adaptive state over the palettes of a frame: counters u32, weights_a i32 (32 rows of 8), weights_b the same."""
+
+    counters: npt.NDArray[np.uint32]
+    weights_a: npt.NDArray[np.int32]
+    weights_b: npt.NDArray[np.int32]
+
+
+def new_model() -> PaletteModel:
+    """Return the model before the first palette of a frame."""
+    return PaletteModel(
+        np.full(SIZE_AT + 256 + 4, HALF, np.uint32),
+        np.full(32 * WIDTH, 17000, np.int32),
+        np.zeros(32 * WIDTH, np.int32),
+    )
+
+
+def layout_of(colors: npt.NDArray[np.uint8]) -> int:
+    """Return the least layout that can hold these colours, u8 (k, 4)."""
+    has_alpha = bool((colors[:, 3] != 255).any())
+    has_color = bool((colors[:, 0] != colors[:, 1]).any() or (colors[:, 2] != colors[:, 1]).any())
+    return HAS_ALPHA * has_alpha + HAS_COLOR * has_color
+
+
+def layout_bits(layout: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return channel and level (7 = most significant) of each bit of a key, first bit first."""
+    alpha = [(ALPHA, level) for level in range(7, -1, -1)] if layout & HAS_ALPHA else []
+    channels = (GREEN, RED, BLUE) if layout & HAS_COLOR else (GREEN,)
+    bits = np.array(alpha + [(c, level) for level in range(7, -1, -1) for c in channels], np.int64)
+    return np.ascontiguousarray(bits[:, 0]), np.ascontiguousarray(bits[:, 1])
+
+
+def colors_to_keys(colors: npt.NDArray[np.uint8], layout: int) -> npt.NDArray[np.uint64]:
+    """Return the keys of colours, u8 (k, 4)."""
+    r, g, b, a = (colors[:, c].astype(np.uint64) for c in range(4))
+    planes = {GREEN: g, RED: (r - g + np.uint64(128)) & np.uint64(255), ALPHA: np.uint64(255) - a}
+    planes[BLUE] = (b - g + np.uint64(128)) & np.uint64(255)
+    keys = np.zeros(len(colors), np.uint64)
+    for channel, level in zip(*layout_bits(layout), strict=True):
+        keys = keys << np.uint64(1) | (planes[int(channel)] >> np.uint64(level)) & np.uint64(1)
+    return keys
+
+
+def keys_to_colors(keys: npt.NDArray[np.uint64], layout: int) -> npt.NDArray[np.uint8]:
+    """Return the colours of keys: the inverse of `colors_to_keys`."""
+    planes = {c: np.zeros(len(keys), np.uint64) for c in (GREEN, RED, BLUE, ALPHA)}
+    channels, levels = layout_bits(layout)
+    for i, (channel, level) in enumerate(zip(channels, levels, strict=True)):
+        bit = keys >> np.uint64(len(levels) - 1 - i) & np.uint64(1)
+        planes[int(channel)] |= bit << np.uint64(level)
+    g = planes[GREEN]
+    if not layout & HAS_COLOR:
+        r = b = g
+    else:
+        r, b = ((planes[c] + g - np.uint64(128)) & np.uint64(255) for c in (RED, BLUE))
+    return np.stack([r, g, b, np.uint64(255) - planes[ALPHA]], 1).astype(np.uint8)
+
+
+@inline
+def _code_plain(counters, at, low, high, code, pos, bit, sink, source):  # type: ignore[no-untyped-def]
+    """Code a bit with the probability of one counter, and train the counter."""
+    value = int64(counters[at])
+    p, rate = value >> int64(12), value & int64(4095)
+    low, high, code, pos, bit = code_bit(low, high, code, pos, bit, clamp(p >> int64(4), 32, 65504), sink, source)
+    p += (((bit * int64((1 << 20) - 1) - p) >> int64(2)) * rate) >> int64(10)
+    rate = max(int64(RATE_MIN), rate - int64(1) - ((rate * rate) >> int64(12)))
+    counters[at] = np.uint32((p << int64(12)) | rate)
+    return low, high, code, pos, bit
+
+
+@kernel
+def code_size(k, layout, model, coder, sink, source):  # type: ignore[no-untyped-def]
+    """Code the number of colours (1 to 256) and the layout; return (k - 1) * 4 + layout."""
+    low, high, code, pos = coder[0], coder[1], coder[2], coder[3]
+    symbol = (int64(k) - int64(1)) * int64(4) + int64(layout)
+    node, n_read = int64(1), int64(0)
+    for i in range(10):
+        bit = (symbol >> int64(9 - i)) & int64(1)
+        if i == 8:
+            node = int64(257)
+        at = uint64(SIZE_AT - 1 + node) if i < 9 else uint64(SIZE_AT + 257 + n_read % int64(2))
+        low, high, code, pos, bit = _code_plain(model.counters, at, low, high, code, pos, bit, sink, source)
+        node = node * int64(2) + bit
+        n_read = n_read * int64(2) + bit
+    coder[0], coder[1], coder[2], coder[3] = low, high, code, pos
+    return n_read
+
+
+@inline
+def _surroundings(channels, levels, depth, prefix, last, last2, n_bits, facts):  # type: ignore[no-untyped-def]
+    """Gather what is known at a trie node about the bit that comes: facts i64 (8).
+
+    0, 1: this channel's bits five and four levels up (2 = there are none); 2: all its higher bits; 3: do they equal
+    the last colour's; 4: 1 if above it, 2 if below; 5: do they equal those of the colour before; 6: what the other
+    channels have at this level; 7: the last colour's bit here.
+    """
+    channel, level = channels[depth], levels[depth]
+    facts[0], facts[1], facts[2], facts[3] = int64(2), int64(2), int64(0), int64(1)
+    facts[4], facts[5], facts[6] = int64(0), int64(1), int64(0)
+    for i in range(depth):
+        shift = uint64(n_bits - 1 - i)
+        bit = int64((prefix >> shift) & uint64(1))
+        if channels[i] == channel:
+            facts[2] = (facts[2] << int64(1)) | bit
+            if levels[i] == level + int64(5):
+                facts[0] = bit
+            if levels[i] == level + int64(4):
+                facts[1] = bit
+            theirs = int64((last >> shift) & uint64(1))
+            if bit != theirs and facts[3] == int64(1):
+                facts[3], facts[4] = int64(0), int64(2) if theirs > bit else int64(1)
+            if bit != int64((last2 >> shift) & uint64(1)):
+                facts[5] = int64(0)
+        elif levels[i] == level:
+            facts[6] = facts[6] * int64(2) + bit + int64(1)
+    facts[7] = int64((last >> uint64(n_bits - 1 - depth)) & uint64(1))
+
+
+@inline
+def _inputs(kind, channel, level, n, facts, depth, prefix, last, at):  # type: ignore[no-untyped-def]
+    """Set at[0:5] for a decision at a node of n keys; return the bucket of n."""
+    bucket = min(n, int64(4)) if n < int64(5) else (int64(5) if n < int64(9) else (int64(6) if n < int64(33) else int64(7)))
+    which = kind * int64(4) + channel
+    place = which * int64(8) + level
+    at[0] = (kind * int64(8) + bucket) * int64(32) + channel * int64(8) + level
+    doubled = ((kind * int64(3) + facts[0]) * int64(3) + facts[1]) * int64(32) + channel * int64(8) + level
+    at[1] = int64(4096) + doubled * int64(2) + int64(n == int64(1))
+    at[2] = int64(13312) + (place * int64(2) + facts[3]) * int64(12) + facts[7] * int64(4) + facts[4]
+    at[3] = int64(25600) + which * int64(256) + (facts[2] & int64(255))
+    at[4] = int64(41984) + (place * int64(8) + (facts[6] & int64(7))) * int64(2) + facts[5]
+    h = (prefix | (uint64(1) << uint64(40)) | (uint64(depth) << uint64(48))) * K1 + uint64(kind) * K2
+    h ^= h >> uint64(31)
+    at[5] = int64(KNOWN_AT) + int64((h * K3) >> uint64(64 - KNOWN_BITS))
+    h = ((last ^ K4) * K2) ^ h
+    at[6] = int64(KNOWN_AT + (1 << KNOWN_BITS)) + int64((h * K4) >> uint64(64 - KNOWN_BITS))
+    return bucket
+
+
+@kernel
+def code_keys(keys, n_keys, channels, levels, model, coder, sink, source):  # type: ignore[no-untyped-def]
+    """Code n_keys ascending keys; return OK or a status.
+
+    IN/OUT keys u64 (n_keys; the encoder's are full), channels and levels of layout_bits, model, coder; sink u8
+    (encoder) or None; source u8 (decoder) or None. A decoder's keys come out ascending and no key
+    twice: at the last level both halves hold at most one key, or the status is not OK.
+    """
+    low, high, code, pos = coder[0], coder[1], coder[2], coder[3]
+    n_bits = int64(channels.size)
+    at, facts = np.zeros(7, np.int64), np.zeros(8, np.int64)
+    seen, logits = np.zeros(WIDTH, np.uint32), np.zeros(WIDTH, np.int32)
+    # Depth first, left first: at most one waiting node a level.
+    first, end = np.zeros(40, np.int64), np.zeros(40, np.int64)
+    depths, prefixes = np.zeros(40, np.int64), np.zeros(40, np.uint64)
+    end[0] = n_keys
+    waiting = int64(1)
+    last, last2, any_last = uint64(0), uint64(0), False
+    while waiting > int64(0):
+        waiting -= int64(1)
+        lo, hi, depth, prefix = first[waiting], end[waiting], depths[waiting], prefixes[waiting]
+        n = hi - lo
+        if depth == n_bits:
+            if n != int64(1):
+                return int64(BAD_SYMBOL)
+            keys[lo] = prefix
+            last2, last, any_last = last, prefix, True
+            continue
+        shift = uint64(n_bits - 1 - depth)
+        n_left = int64(0)
+        if sink is not None:
+            for i in range(lo, hi):
+                n_left += int64(((keys[i] >> shift) & uint64(1)) == uint64(0))
+        _surroundings(channels, levels, depth, prefix, last, last2, n_bits, facts)
+        if not any_last:
+            facts[7] = int64(2)
+        # Kind 0: the bit of a lone key. 1: do all keys go left? 2: all right? 3: halve the range of n_left.
+        kind = int64(0) if n == int64(1) else int64(1)
+        least, most, halvings = int64(1), n - int64(1), int64(0)
+        while True:
+            middle = (least + most) >> int64(1)
+            bit = int64(0)
+            if sink is not None:
+                if kind == int64(0):
+                    bit = int64(1) - n_left
+                elif kind == int64(1):
+                    bit = int64(n_left == n)
+                elif kind == int64(2):
+                    bit = int64(n_left == int64(0))
+                else:
+                    bit = int64(n_left > middle)
+            detailed = kind * int64(4) + min(halvings, int64(3))
+            bucket = _inputs(detailed, channels[depth], levels[depth], n, facts, depth, prefix, last, at)
+            a = (kind * int64(8) + bucket) * int64(WIDTH)
+            b = (channels[depth] * int64(8) + levels[depth]) * int64(WIDTH)
+            logit = predict7(model.counters, at, STRETCH, model.weights_a, a, model.weights_b, b, seen, logits)
+            p = squash(logit)
+            low, high, code, pos, bit = code_bit(low, high, code, pos, bit, clamp(p, 32, 65504), sink, source)
+            step = step_of(bit, p, LEARNING_RATE)
+            train7(
+                model.counters,
+                at,
+                model.weights_a,
+                a,
+                model.weights_b,
+                b,
+                seen,
+                logits,
+                step,
+                bit,
+                int64(RATE_MIN),
+            )
+            if kind == int64(0):
+                n_left = int64(1) - bit
+                break
+            if kind == int64(1) and bit == int64(1):
+                n_left = n
+                break
+            if kind == int64(2) and bit == int64(1):
+                n_left = int64(0)
+                break
+            if kind < int64(3):
+                kind += int64(1)
+            else:
+                halvings += int64(1)
+                if bit == int64(1):
+                    least = middle + int64(1)
+                else:
+                    most = middle
+            if kind == int64(3) and least >= most:
+                n_left = least
+                break
+        if n > n_left:
+            first[waiting], end[waiting], depths[waiting] = lo + n_left, hi, depth + int64(1)
+            prefixes[waiting] = prefix | (uint64(1) << shift)
+            waiting += int64(1)
+        if n_left > int64(0):
+            first[waiting], end[waiting], depths[waiting] = lo, lo + n_left, depth + int64(1)
+            prefixes[waiting] = prefix
+            waiting += int64(1)
+    coder[0], coder[1], coder[2], coder[3] = low, high, code, pos
+    return overrun(pos, sink, source)

@@ -1,0 +1,180 @@
+"""The colour-space tree of a palette: how an index is spelled as binary decisions.
+
+Each inner node splits its colours by a plane at right angles to one of eleven fixed directions, near the
+middle and in a wide gap, so that a prediction of the colour tells which side is likely. Encoder and
+decoder build the same tree from the palette with integers alone (FORMAT.md section 6.4).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import int32, int64
+
+from triptych_kernels._jit import inline, kernel
+
+I32Array = npt.NDArray[np.int32]
+I64Array = npt.NDArray[np.int64]
+
+DIRECTIONS = np.array(
+    [
+        [256, 0, 0, 0],
+        [0, 256, 0, 0],
+        [0, 0, 256, 0],
+        [0, 0, 0, 256],
+        [148, 148, 148, 0],
+        [181, 0, -181, 0],
+        [105, -209, 105, 0],
+        [181, 181, 0, 0],
+        [0, 181, 181, 0],
+        [181, -181, 0, 0],
+        [0, 181, -181, 0],
+    ],
+    np.int64,
+)
+"""Directions of length 256 in (R, G, B, A)."""
+NODES_PER_PAGE = 15
+"""Nodes that share a cache line of bit histories; a palette of 16 colours is one page."""
+
+
+class Tree(NamedTuple):
+    """Arrays over the k - 1 inner nodes in preorder (all of length at least 1) and over the k colours.
+
+    left, right: i32, the node that follows a 0 or a 1; -1 - s is the leaf of colour s.
+    axis: i32 (n, 8): direction (4), threshold, 2^24 / sigma, 0, 0.
+    page, slot: i32, the root of the node's page and its place there, 1 to 15.
+    path: i64 (k), the decisions that lead to colour s, first decision in bit 0.
+    """
+
+    left: I32Array
+    right: I32Array
+    axis: I32Array
+    page: I32Array
+    slot: I32Array
+    path: I64Array
+
+
+@inline
+def _isqrt(n):  # type: ignore[no-untyped-def]
+    """Return the integer square root of n < 2^62, by Newton's rule from above."""
+    x = int64(1)
+    while x * x < n:
+        x <<= int64(1)
+    while x > int64(0) and (x * x > n):
+        x = (x + n // x) >> int64(1)
+    return x
+
+
+@inline
+def _split(colors, ids, lo, hi, keys, axis_row):  # type: ignore[no-untyped-def]
+    """Sort ids[lo:hi] along its widest direction, fill axis_row, return where the second half begins.
+
+    Sums: projections are below 256 * 255 * sqrt(3) < 2^17, so n * sum of squares < 2^8 * 2^8 * 2^34 = 2^50.
+    """
+    n = int64(hi - lo)
+    best, widest = int64(-1), int64(0)
+    for d in range(DIRECTIONS.shape[0]):
+        total = squares = int64(0)
+        for i in range(lo, hi):
+            p = int64(0)
+            for c in range(4):
+                p += int64(colors[ids[i], c]) * DIRECTIONS[d, c]
+            total += p
+            squares += p * p
+        variance = n * squares - total * total
+        if variance > best:
+            best, widest = variance, int64(d)
+    for i in range(lo, hi):  # insertion sort: stable, and n is at most 256
+        s = ids[i]
+        p = int64(0)
+        for c in range(4):
+            p += int64(colors[s, c]) * DIRECTIONS[widest, c]
+        j = int64(i)
+        while j > lo and keys[j - 1] > p:
+            keys[j], ids[j] = keys[j - 1], ids[j - 1]
+            j -= int64(1)
+        keys[j], ids[j] = p, s
+    half = n // int64(2)
+    first = max(int64(1), n * int64(35) // int64(100))
+    last = min(max(first + int64(1), (n * int64(65) + int64(99)) // int64(100)), n - int64(1))
+    gap, at = int64(-1), half
+    for j in range(first, last + int64(1)):
+        g = keys[lo + j] - keys[lo + j - 1]
+        nearer = abs(j - half) <= abs(at - half)
+        if g > gap or (g == gap and nearer):
+            gap, at = g, int64(j)
+    for c in range(4):
+        axis_row[c] = int32(DIRECTIONS[widest, c])
+    axis_row[4] = int32((keys[lo + at] + keys[lo + at - 1]) * int64(4))
+    sigma = max(int64(512), _isqrt(best) // n)  # in 1/256 of a colour step
+    axis_row[5] = int32(int64(1 << 24) // sigma)
+    return lo + at
+
+
+@kernel
+def _build(colors, left, right, axis, page, slot, path, work):  # type: ignore[no-untyped-def]
+    """Fill a tree. IN colors u8 (k, 4), k >= 2; OUT the fields of Tree; work i64 (6, 512)."""
+    k = int64(colors.shape[0])
+    ids, keys, lows, highs, parents, prefixes = work[0], work[1], work[2], work[3], work[4], work[5]
+    for i in range(k):
+        ids[i] = i
+    # A stack of (first, end, 1 + 2 * parent + side, depth and path); popping left before right is preorder.
+    lows[0], highs[0], parents[0], prefixes[0] = 0, k, 0, 0
+    depth = int64(1)
+    n = int64(0)
+    while depth > int64(0):
+        depth -= int64(1)
+        lo, hi, parent, prefix = lows[depth], highs[depth], parents[depth], prefixes[depth]
+        level, bits = prefix >> int64(40), prefix & int64((1 << 40) - 1)
+        child = n if hi - lo > int64(1) else int64(-1) - ids[lo]
+        if parent > int64(0):
+            if parent & int64(1):
+                left[(parent - int64(1)) >> int64(1)] = int32(child)
+            else:
+                right[(parent - int64(2)) >> int64(1)] = int32(child)
+        if hi - lo == int64(1):
+            path[ids[lo]] = bits
+            continue
+        mid = _split(colors, ids, lo, hi, keys, axis[n])
+        below = (level + int64(1)) << int64(40)
+        lows[depth], highs[depth], parents[depth] = mid, hi, int64(2) + int64(2) * n
+        prefixes[depth] = below | bits | (int64(1) << level)
+        depth += int64(1)
+        lows[depth], highs[depth], parents[depth] = lo, mid, int64(1) + int64(2) * n
+        prefixes[depth] = below | bits
+        depth += int64(1)
+        n += int64(1)
+    # Pages: from each root, breadth first, the next NODES_PER_PAGE nodes; whoever still waits is a root.
+    roots, queue = keys, lows
+    roots[0] = 0
+    n_roots = int64(1)
+    while n_roots > int64(0):
+        n_roots -= int64(1)
+        root = roots[n_roots]
+        queue[0] = root
+        first, end = int64(0), int64(1)
+        while first < end and first < int64(NODES_PER_PAGE):
+            node = queue[first]
+            first += int64(1)
+            page[node], slot[node] = int32(root), int32(first)
+            for nxt in (left[node], right[node]):
+                if nxt >= int32(0):
+                    queue[end] = int64(nxt)
+                    end += int64(1)
+        while first < end:
+            roots[n_roots] = queue[first]
+            n_roots += int64(1)
+            first += int64(1)
+
+
+def build_tree(colors: npt.NDArray[np.uint8]) -> Tree:
+    """Return the tree of a palette, u8 (k, 4), 1 <= k <= 256, no colour twice."""
+    k = len(colors)
+    n = max(1, k - 1)
+    fields = [np.zeros(n, np.int32) for _ in range(4)]
+    tree = Tree(fields[0], fields[1], np.zeros((n, 8), np.int32), fields[2], fields[3], np.zeros(k, np.int64))
+    if k > 1:
+        _build(np.ascontiguousarray(colors), *tree, np.zeros((6, 512), np.int64))
+    return tree

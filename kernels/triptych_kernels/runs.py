@@ -1,0 +1,173 @@
+"""Runs: what is coded first where a pixel's surroundings have one colour.
+
+One decision for the next 8 pixels where the row above promises it, else one for this pixel. Each mixes
+two counters with two weights: cheaper than the full mixer and as good here. FORMAT.md section 6.5.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from numba import int32, int64, uint8, uint32, uint64
+
+from triptych_kernels._jit import inline
+from triptych_kernels.contextmix import LOGIT_MAX, STRETCH, clamp, squash
+from triptych_kernels.rangecoder import code_bit
+
+BLOCK = 8
+"""Pixels that one block decision covers."""
+RATE_MIN = 16
+GAIN = 6
+BLOCK_AT = 65536 + 16384
+N_COUNTERS = BLOCK_AT + 32768 + 2048
+"""Counters: run by colour, run by shape, block by colour, block by shape."""
+N_WEIGHTS = 64
+EDGE, RUN, WAIT, HISTORY = 0, 1, 2, 3
+"""Places in `trace` (i64, 4): see new_row."""
+
+
+def new_counters() -> npt.NDArray[np.uint32]:
+    """Return the run counters before their first decision: p = 0.954."""
+    return np.full(N_COUNTERS, (1000000 << 12) | 2560, np.uint32)
+
+
+def new_weights() -> npt.NDArray[np.int32]:
+    """Return the weights of run decisions, 0.55 each."""
+    return np.full(N_WEIGHTS, 36000, np.int32)
+
+
+@inline
+def new_row(trace):  # type: ignore[no-untyped-def]
+    """Begin a row: no edge known, no run, nothing to wait for; the history goes on.
+
+    EDGE: pixels to the next change in the row above; RUN: pixels since this row last changed; WAIT: pixels
+    for which no block is tried, above zero after one failed; HISTORY: two bits a pixel, equal to W, to N.
+    """
+    trace[EDGE], trace[RUN], trace[WAIT] = int64(0), int64(0), int64(0)
+
+
+@inline
+def is_flat(plane, q, stride):  # type: ignore[no-untyped-def]
+    """Tell whether W, N, NW, NE, WW and NN are equal."""
+    w, up = plane[q - uint64(1)], q - stride
+    return (
+        w == plane[up]
+        and w == plane[up - uint64(1)]
+        and w == plane[up + uint64(1)]
+        and w == plane[q - uint64(2)]
+        and w == plane[up - stride]
+    )
+
+
+@inline
+def distance_to_edge(plane, q, stride, room):  # type: ignore[no-untyped-def]
+    """Return how many pixels from NE on equal W, at most 15 and at most `room`."""
+    w, up = plane[q - uint64(1)], q - stride
+    n = int64(0)
+    while n < int64(15) and n < room and plane[up + uint64(1) + uint64(n)] == w:
+        n += int64(1)
+    return n
+
+
+@inline
+def run_slots(block, w, trace, above, tried, slots):  # type: ignore[no-untyped-def]
+    """Set slots[0:3]: two counters and the first of two weights of a run or block decision.
+
+    block: 1 for "the next 8 pixels equal W", 0 for "this pixel does". above: pixels of this column that
+    equalled the one above them in succession, at most 15. tried: 1 where no block may be tried.
+    """
+    run, edge, history = trace[RUN], trace[EDGE], trace[HISTORY]
+    length = min(int64(7), run >> int64(1)) if run < int64(8) else min(int64(7), int64(4) + (run >> int64(4)))
+    if block == int64(1):
+        slots[0] = int64(BLOCK_AT) + ((w << int64(7)) | (above << int64(3)) | length)
+        slots[1] = int64(BLOCK_AT + 32768) + (((history & int64(15)) << int64(7)) | (above << int64(3)) | length)
+        slots[2] = edge * int64(2)
+    else:
+        shape = (above << int64(6)) | ((history & int64(3)) << int64(4)) | (tried << int64(3)) | length
+        slots[0] = (w << int64(8)) | (edge << int64(4)) | (tried << int64(3)) | length
+        slots[1] = int64(65536) + ((edge << int64(10)) | shape)
+        slots[2] = int64(32) + edge * int64(2)
+
+
+@inline
+def pair_logit(counters, weights, slots):  # type: ignore[no-untyped-def]
+    """Mix two counters with two weights (1.0 = 65536) of their own; return the clamped logit."""
+    a = int64(STRETCH[uint64(counters[uint64(slots[0])] >> uint32(20))])
+    b = int64(STRETCH[uint64(counters[uint64(slots[1])] >> uint32(20))])
+    w = uint64(slots[2])
+    return clamp((a * int64(weights[w]) + b * int64(weights[w + uint64(1)])) >> int64(16), -LOGIT_MAX, LOGIT_MAX)
+
+
+@inline
+def pair_train(counters, weights, slots, p16, bit, gain):  # type: ignore[no-untyped-def]
+    """Move both weights (by gain / 2^15) and both counters of `pair_logit` towards the bit."""
+    error = (bit << int64(16)) - p16
+    for i in range(2):
+        at, w = uint64(slots[i]), uint64(slots[2] + i)
+        value = int64(counters[at])
+        logit = int64(STRETCH[uint64(value >> int64(20))])
+        weights[w] = int32(int64(weights[w]) + ((logit * error * int64(gain) + int64(16384)) >> int64(15)))
+        p, rate = value >> int64(12), value & int64(4095)
+        p += (((bit * int64((1 << 20) - 1) - p) >> int64(2)) * rate) >> int64(10)
+        rate = max(int64(RATE_MIN), rate - int64(1) - ((rate * rate) >> int64(12)))
+        counters[at] = uint32((p << int64(12)) | rate)
+
+
+@inline
+def code_flat(  # type: ignore[no-untyped-def]
+    plane, q, stride, room, trace, above, counters, weights, slots, low, high, code, pos, sink, source
+):
+    """Code a block or one pixel where the surroundings are flat.
+
+    Return (low, high, code, pos, n): n = 8 or 1 pixels equal W (and are in the plane), or 0: this pixel does
+    not. `room`: pixels left in the row, this one included; `above`: see run_slots, from this pixel on.
+    """
+    w = plane[q - uint64(1)]
+    if trace[EDGE] > int64(0):
+        trace[EDGE] -= int64(1)
+    else:
+        trace[EDGE] = distance_to_edge(plane, q, stride, room - int64(1))
+    tried = int64(trace[WAIT] > int64(0))
+    block = int64(trace[EDGE] >= int64(BLOCK) and tried == int64(0) and room >= int64(BLOCK))
+    while True:
+        n = int64(BLOCK) if block == int64(1) else int64(1)
+        run_slots(block, int64(w), trace, int64(above[0]), tried, slots)
+        p = squash(pair_logit(counters, weights, slots))
+        bit = int64(0)
+        if sink is not None:
+            bit = int64(1)
+            for i in range(n):
+                if plane[q + uint64(i)] != w:
+                    bit = int64(0)
+        low, high, code, pos, bit = code_bit(low, high, code, pos, bit, clamp(p, 2, 65534), sink, source)
+        pair_train(counters, weights, slots, p, bit, GAIN)
+        if bit == int64(1):
+            for i in range(n):
+                plane[q + uint64(i)] = w
+            return low, high, code, pos, n
+        if block == int64(0):
+            return low, high, code, pos, int64(0)
+        block, tried, trace[WAIT] = int64(0), int64(1), int64(BLOCK)
+
+
+@inline
+def pass_block(trace, above):  # type: ignore[no-untyped-def]
+    """Note that 8 pixels equalled W and the pixels above them."""
+    for i in range(BLOCK):
+        above[i] = min(uint8(15), uint8(above[i] + uint8(1)))
+    trace[EDGE] = max(int64(0), trace[EDGE] - int64(BLOCK - 1))
+    trace[RUN] += int64(BLOCK)
+    trace[HISTORY] = int64(0xFFFF)
+
+
+@inline
+def pass_pixel(plane, q, stride, flat, trace, above):  # type: ignore[no-untyped-def]
+    """Note the pixel at q, which is in the plane now."""
+    s = plane[q]
+    is_w, is_n = s == plane[q - uint64(1)], s == plane[q - stride]
+    above[0] = min(uint8(15), uint8(above[0] + uint8(1))) if is_n else uint8(0)
+    if not flat:
+        trace[EDGE] = int64(0)
+    trace[RUN] = trace[RUN] + int64(1) if is_w else int64(0)
+    trace[WAIT] -= int64(1)
+    trace[HISTORY] = ((trace[HISTORY] << int64(2)) | int64(is_w) | (int64(is_n) << int64(1))) & int64(0xFFFF)

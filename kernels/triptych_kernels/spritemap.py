@@ -1,0 +1,333 @@
+"""The batch coder: many small pictures with palettes of their own in one adaptive stream.
+
+Indices mean nothing across palettes, so contexts are made of what stays: which neighbours are equal, how far
+colours lie apart, how often one stood beside the other, and the colours' values. A pixel is asked "is it
+colour c?" for its neighbours' colours first, then for the rest of the palette by likelihood. All counters go
+on from image to image. FORMAT.md section 6.8 is the law.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import int64, uint8, uint32, uint64
+
+from triptych_kernels import mapmodel
+from triptych_kernels._jit import inline, kernel
+from triptych_kernels.contextmix import (
+    HALF,
+    STRETCH,
+    clamp,
+    decayed,
+    predict23,
+    refine,
+    refine_table,
+    refine_train,
+    squash,
+    step_of,
+    train23,
+)
+from triptych_kernels.histories import NEXT_STATE, STATE_P
+from triptych_kernels.mapmodel import K1, K2, K3, K4, PAD
+from triptych_kernels.rangecoder import code_bit, overrun
+from triptych_kernels.status import OK
+
+WIDTH = 24
+N_DIRECT = 16
+N_HISTORIES = 7
+FIRST_KEYED = 9
+DEAD = 0
+HISTORY_AT = 16
+DIRECT_AT = HISTORY_AT + N_HISTORIES * 256
+N_STAGES = 12
+INIT_W = 11000
+ROWS_A = N_STAGES * 64
+ROWS_B = 1024
+LEARNING_RATE = 150
+LEARNING_RATE_MIN = 40
+RATE_MIN = 16
+
+
+class SpriteModel(NamedTuple):
+    """Adaptive state of a frame: counters u32 (2^bits), weights i32 rows of 16, refinements, rate i64 (1)."""
+
+    counters: npt.NDArray[np.uint32]
+    histories: npt.NDArray[np.uint8]
+    weights_a: npt.NDArray[np.int32]
+    weights_b: npt.NDArray[np.int32]
+    refine_a: npt.NDArray[np.int32]
+    rate: npt.NDArray[np.int64]
+
+
+class Palettes(NamedTuple):
+    """Scratch for one image's colours (k <= 256), filled by `_prepare` and while its pixels are coded.
+
+    beside, below i32 (k, k): how often colour b stood right of, or under, colour a. used i32: how often
+    a colour came. tried i64: the pixel that last asked for it. luma i64, key u64: by value. apart i64 (k, k):
+    distance class 0 to 7.
+    """
+
+    beside: npt.NDArray[np.int32]
+    below: npt.NDArray[np.int32]
+    used: npt.NDArray[np.int32]
+    tried: npt.NDArray[np.int64]
+    luma: npt.NDArray[np.int64]
+    key: npt.NDArray[np.uint64]
+    apart: npt.NDArray[np.int64]
+
+
+def new_model(bits: int) -> SpriteModel:
+    """Return the model before the first image of a frame."""
+    counters = np.full(DIRECT_AT + (1 << bits), HALF, np.uint32)
+    counters[HISTORY_AT:DIRECT_AT] = np.tile(STATE_P, N_HISTORIES)
+    return SpriteModel(
+        counters,
+        np.zeros(1 << (bits + 1), np.uint8),
+        np.full(ROWS_A * WIDTH, INIT_W, np.int32),
+        np.zeros(ROWS_B * WIDTH, np.int32),
+        refine_table(256 * N_STAGES),
+        np.array([LEARNING_RATE << 8], np.int64),
+    )
+
+
+def new_palettes() -> Palettes:
+    """Return scratch for images of up to 256 colours."""
+    return Palettes(
+        np.zeros((256, 256), np.int32),
+        np.zeros((256, 256), np.int32),
+        np.zeros(256, np.int32),
+        np.zeros(256, np.int64),
+        np.zeros(256, np.int64),
+        np.zeros(256, np.uint64),
+        np.zeros((256, 256), np.int64),
+    )
+
+
+@inline
+def _prepare(colors, k, palettes):  # type: ignore[no-untyped-def]
+    """Fill the scratch for k colours, u8 (k * 4)."""
+    for a in range(k):
+        r, g, b = int64(colors[a * 4]), int64(colors[a * 4 + 1]), int64(colors[a * 4 + 2])
+        palettes.used[a] = 0
+        palettes.tried[a] = -1
+        palettes.luma[a] = (r * int64(2) + g * int64(5) + b) >> int64(3)
+        value = uint64(r) | (uint64(g) << uint64(8)) | (uint64(b) << uint64(16))
+        palettes.key[a] = (value | (uint64(colors[a * 4 + 3]) << uint64(24))) * K1
+        for other in range(k):
+            palettes.beside[a, other] = 0
+            palettes.below[a, other] = 0
+            far = int64(0)
+            for c in range(4):
+                far += abs(int64(colors[a * 4 + c]) - int64(colors[other * 4 + c]))
+            level = int64(0)
+            for bound in (1, 24, 48, 96, 160, 260, 400):
+                level += int64(far >= int64(bound))
+            palettes.apart[a, other] = level
+
+
+@inline
+def _patterns(near, patterns):  # type: ignore[no-untyped-def]
+    """Set patterns u64 (3): which of the nearest 4, 8 and 12 neighbours are equal, whatever they are.
+
+    Each neighbour is named by the first one that equals it: a number in base 13.
+    """
+    total = uint64(0)
+    for i in range(12):
+        first = uint64(0)
+        for j in range(i):
+            if near[j] == near[i]:
+                first = uint64(j + 1)
+                break
+        total = total * uint64(13) + first
+        if i == 3:
+            patterns[0] = total
+        if i == 7:
+            patterns[1] = total
+    patterns[2] = total
+
+
+@inline
+def _value_hashes(near, key, values):  # type: ignore[no-untyped-def]
+    """Set values u64 (6): hashes of the colours around, from one neighbour to nine."""
+    w, n, nw, ne = key[near[0]], key[near[1]], key[near[2]], key[near[3]]
+    two = (w * K2) ^ (n * K3)
+    four = (two ^ (nw * K4) ^ (ne * K1)) * K2
+    four ^= four >> uint64(31)
+    six = (four ^ (key[near[4]] * K3) ^ (key[near[5]] * K4)) * K1
+    six ^= six >> uint64(30)
+    nine = (six ^ (key[near[6]] * K2) ^ (key[near[7]] * K4) ^ (key[near[8]] * K3)) * K1
+    values[0], values[1], values[2], values[3] = w * K2, two, four, six
+    values[4] = nine ^ (nine >> uint64(29))
+    values[5] = (n * K4) ^ (ne * K2)
+
+
+@inline
+def _count_class(n):  # type: ignore[no-untyped-def]
+    """Return 0 to 6 for a count: 0, 1, 2, 3, then below 8, below 20, more."""
+    return n if n < int64(4) else int64(4) + int64(n >= int64(8)) + int64(n >= int64(20))
+
+
+@inline
+def _next_candidate(near, asked, k, stamp, palettes):  # type: ignore[no-untyped-def]
+    """Return (the next colour to ask for, how many neighbours were looked at): neighbours first, then by score."""
+    tried = palettes.tried
+    while asked < int64(6):
+        s = near[asked]
+        asked += int64(1)
+        if tried[s] != stamp:
+            return s, asked
+    w, n = near[0], near[1]
+    best, found = int64(-(1 << 40)), int64(0)
+    for s in range(k):
+        if tried[s] != stamp:
+            score = (int64(palettes.beside[w, s]) + int64(palettes.below[n, s])) * int64(64)
+            score += min(int64(palettes.used[s]), int64(30)) * int64(2)
+            score -= (palettes.apart[w, s] + palettes.apart[n, s]) * int64(4)
+            if palettes.used[s] == 0:
+                score -= int64(20)
+            if score > best:
+                best, found = score, int64(s)
+    return found, asked
+
+
+@inline
+def _same_mask(s, near):  # type: ignore[no-untyped-def]
+    """Return twelve bits: which neighbours equal s."""
+    mask = int64(0)
+    for i in range(12):
+        mask |= int64(near[i] == s) << int64(i)
+    return mask
+
+
+@kernel
+def code_sprite(plane, height, width, colors, k, model, bits, palettes, coder, sink, source):  # type: ignore[no-untyped-def]
+    """Code one image of a batch; return OK or a status.
+
+    IN/OUT plane u8 (see mapmodel; the encoder's is full); IN colors u8 (k * 4); model SpriteModel IN/OUT;
+    palettes scratch; coder IN/OUT; sink u8 (encoder) or None; source u8 (decoder) or None.
+    """
+    _prepare(colors, k, palettes)
+    low, high, code, pos = coder[0], coder[1], coder[2], coder[3]
+    stride = uint64(width + 2 * PAD)
+    near, patterns, values = np.zeros(12, np.int64), np.zeros(3, np.uint64), np.zeros(6, np.uint64)
+    hashes, at = np.zeros(N_DIRECT, np.uint64), np.zeros(N_DIRECT + N_HISTORIES, np.int64)
+    seen, logits = np.zeros(WIDTH, np.uint32), np.zeros(WIDTH, np.int32)
+    shift = uint64(64 - bits)
+    history, n_used, background, stamp = int64(0), int64(0), int64(-1), int64(0)
+    for y in range(height):
+        row = uint64(y + PAD) * stride + uint64(PAD)
+        mapmodel.pad_row(plane, row, uint64(width), y == 0)
+        rate = model.rate[0] >> int64(8)
+        for x in range(width):
+            q = row + uint64(x)
+            mapmodel.look_around(plane, q, stride, near)
+            _patterns(near, patterns)
+            _value_hashes(near, palettes.key, values)
+            w, n = near[0], near[1]
+            region = uint64((y >> 3) * 8 + (x >> 3))
+            w_back = int64(w == background)
+            stamp += int64(1)
+            stage, asked, n_tried, s = int64(0), int64(0), int64(0), int64(-1)
+            while s < int64(0):
+                c, asked_now = _next_candidate(near, asked, k, stamp, palettes)
+                if asked_now == asked:
+                    stage = clamp(stage, 6, N_STAGES - 1)
+                asked = asked_now
+                palettes.tried[c] = stamp
+                n_tried += int64(1)
+                if n_tried == int64(k):
+                    s = c
+                    break
+                mask = _same_mask(c, near)
+                used = int64(palettes.used[c])
+                use = int64(used > 0) + int64(used >= 3) + int64(used >= 10) + int64(used >= 100)
+                left = min(int64(7), int64(k) - n_used)
+                is_back = int64(c == background)
+                near_w, near_n = _count_class(int64(palettes.beside[w, c])), _count_class(int64(palettes.below[n, c]))
+                apart = (palettes.apart[w, c] * int64(8) + palettes.apart[n, c]) * int64(8) + palettes.apart[w, n]
+                apart = apart * int64(8) + palettes.apart[near[3], c]
+                luma = ((palettes.luma[c] >> int64(4)) * int64(16) + (palettes.luma[w] >> int64(4))) * int64(16)
+                luma += palettes.luma[n] >> int64(4)
+                kind = uint64(stage) | (uint64(use) << uint64(4))
+                same, same4 = uint64(mask), uint64(mask & int64(15))
+                backs = uint64(is_back * int64(2) + w_back)
+                key = palettes.key[c] * K4
+                hashes[0] = patterns[0] * uint64(4096 * 16) + same * uint64(16) + uint64(stage) + uint64(1 << 60)
+                hashes[1] = (patterns[1] * K1) ^ (uint64(mask & int64(255)) * K2) ^ kind
+                hashes[2] = (patterns[2] * K2) ^ (same * K1) ^ kind
+                hashes[3] = (same * uint64(4096) + kind * uint64(4) + backs) * K3
+                hashes[4] = (uint64(apart) * K4) ^ (kind * K1)
+                hashes[5] = ((region * uint64(64) + same4 * uint64(4) + backs) * K1) ^ (uint64(stage) * K3)
+                hashes[6] = ((uint64(history & int64(4095)) * uint64(16) + same4) * K2) ^ (uint64(stage) * K4)
+                counts = ((near_w * int64(8) + near_n) * int64(8) + use) * int64(8) + left
+                hashes[7] = (uint64(counts) * K3) ^ (uint64(stage) * K2) ^ (uint64(min(int64(15), n_tried)) * K1)
+                hashes[8] = (uint64(luma) * K4) ^ (kind * K2)
+                hashes[9] = values[0] ^ key
+                hashes[10] = values[1] ^ (key * K1)
+                hashes[11] = values[2] ^ key
+                hashes[12] = values[3] ^ key
+                hashes[13] = values[4] ^ key
+                hashes[14] = values[5] ^ (key * K2)
+                slope = palettes.luma[c] - (palettes.luma[w] + palettes.luma[n] - palettes.luma[near[2]])
+                slope2 = palettes.luma[c] - ((palettes.luma[w] + palettes.luma[n]) >> int64(1))
+                hashes[15] = (uint64((slope >> int64(3)) + int64(128)) * K2) ^ (uint64((slope2 >> int64(3)) + int64(128)) * K3) ^ (same4 * K4) ^ (uint64(stage) * K1)
+                for i in range(N_DIRECT):
+                    h = (hashes[i] + uint64(i) * K3) * K2
+                    h ^= h >> uint64(32)
+                    hashes[i] = h * K1
+                    at[i] = int64(DIRECT_AT) + int64(hashes[i] >> shift)
+                for i in range(N_HISTORIES):
+                    state = int64(model.histories[hashes[FIRST_KEYED + i] >> (shift - uint64(1))])
+                    at[N_DIRECT + i] = int64(DEAD) if state == int64(0) else int64(HISTORY_AT + i * 256) + state
+                row_a = stage * int64(64) + use * int64(8) + left
+                a, b = row_a * int64(WIDTH), (mask & int64(1023)) * int64(WIDTH)
+                row_r = (mask & int64(255)) * int64(N_STAGES) + stage
+                logit = predict23(model.counters, at, STRETCH, model.weights_a, a, model.weights_b, b, seen, logits)
+                mixed = squash(logit)
+                p = clamp((mixed + refine(model.refine_a, row_r, logit)) >> int64(1), 2, 65534)
+                bit = int64(0)
+                if sink is not None:
+                    bit = int64(int64(plane[q]) == c)
+                low, high, code, pos, bit = code_bit(low, high, code, pos, bit, p, sink, source)
+                step = step_of(bit, mixed, rate)
+                train23(
+                    model.counters,
+                    at,
+                    model.weights_a,
+                    a,
+                    model.weights_b,
+                    b,
+                    seen,
+                    logits,
+                    step,
+                    bit,
+                    int64(RATE_MIN),
+                )
+                model.counters[DEAD] = uint32(HALF)
+                for i in range(N_HISTORIES):
+                    place = hashes[FIRST_KEYED + i] >> (shift - uint64(1))
+                    model.histories[place] = NEXT_STATE[uint64(int64(model.histories[place]) * int64(2) + bit)]
+                refine_train(model.refine_a, row_r, logit, bit)
+                if bit == int64(1):
+                    s = c
+                stage += int64(1)
+            plane[q] = uint8(s)
+            if background < int64(0):
+                background = s
+                for i in range(PAD * stride):
+                    plane[i] = uint8(s)
+                for i in range(PAD):
+                    plane[row - uint64(1 + i)] = uint8(s)
+            if palettes.used[s] == 0:
+                n_used += int64(1)
+            palettes.used[s] += 1
+            palettes.beside[w, s] += 1
+            palettes.below[n, s] += 1
+            history = ((history << int64(2)) | int64(s == w) | (int64(s == n) << int64(1))) & int64(0xFFFF)
+        model.rate[0] = decayed(model.rate[0], LEARNING_RATE_MIN << 8)
+        if overrun(pos, sink, source) != int64(OK):
+            break
+    coder[0], coder[1], coder[2], coder[3] = low, high, code, pos
+    return overrun(pos, sink, source)
