@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         KeyMissing,
         LimitExceeded,
         NotOneImage,
+        NotSeekable,
         NotTriptych,
         TargetUnreachable,
         TooManyColors,
@@ -34,10 +35,10 @@ if TYPE_CHECKING:
     )
     from triptych.fit import fit
     from triptych.limits import Limits
-    from triptych.modes.registry import warmup
     from triptych.part import concatenate, rebuild_index
     from triptych.reader import Reader, decode
     from triptych.verify import Report, verify
+    from triptych.warmup import warmup
     from triptych.writer import Writer, encode
 
 __version__ = "0.1.0"
@@ -56,6 +57,7 @@ __all__ = [
     "LimitExceeded",
     "Limits",
     "NotOneImage",
+    "NotSeekable",
     "NotTriptych",
     "Reader",
     "Report",
@@ -81,7 +83,6 @@ _MODULES = {
     "Dictionary": "dictionary",
     "load_dictionary": "dictionary",
     "Limits": "limits",
-    "warmup": "modes.registry",
     "concatenate": "part",
     "rebuild_index": "part",
     "Reader": "reader",
@@ -93,7 +94,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("fit", "verify"):
+    if name in ("fit", "verify", "warmup"):
         # Modules of these names exist too, and importing one sets the name: so they are callable
         # (`callables`).
         return import_module(f"triptych.{name}")

@@ -25,8 +25,7 @@ class CachedFrame:
 
 
 class FrameCache:
-    """Least recently used frames go first; a frame beyond the bound is not kept. For any number of
-    threads."""
+    """Frames by number; the least recently used go first. For any number of threads."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes

@@ -1,6 +1,7 @@
 """Modules that can be called.
 
-`triptych.fit` is a package and `triptych.verify` a module, and both are functions of the public face.
+`triptych.fit` is a package, `triptych.verify` and `triptych.warmup` are modules, and all are functions of the
+public face.
 Importing a submodule sets its name in the package, so a function of the same name would be lost; a module
 that passes calls on to its function is both.
 """

@@ -15,9 +15,9 @@ from triptych.scan import Item, Reference
 def describe_images(item: Item, first_image: int, shelf: Shelf) -> list[dict[str, Any]]:
     """Describe the images of a frame.
 
-    Always there: `number`, `shape` (as `decode` gives it), `color` (L, LA, RGB, RGBA), `mode`, `frame`, `offset` and
-    `bytes` (of the whole frame). Where the image has them: `key`, `label`, `metadata`, `exif`, `xmp`,
-    `icc_profile`, `dictionary` (its id). Then what the mode adds.
+    Always there: `number`, `shape` (as `decode` gives it), `color` (L, LA, RGB, RGBA), `mode`, `frame`,
+    `offset` and `bytes` (of the whole frame). Where the image has them: `key`, `label`, `metadata`, `exif`,
+    `xmp`, `icc_profile`, `dictionary` (its id). Then what the mode adds.
     """
     assert item.images is not None
     mode = get_mode(item.images.mode)

@@ -8,6 +8,7 @@ Nothing here imports anything of ours.
 
 from __future__ import annotations
 
+import io
 from typing import Self
 
 
@@ -131,6 +132,13 @@ class TargetUnreachable(EncodeError):
 
 class KeyMissing(TriptychError, KeyError):
     """No image of the stream has this key."""
+
+
+class NotSeekable(TriptychError, io.UnsupportedOperation, TypeError):
+    """A pipe can be iterated once, and nothing else.
+
+    It is a `TypeError` too, so that `list(reader)` does without a length.
+    """
 
 
 class NotOneImage(TriptychError, ValueError):

@@ -1,5 +1,4 @@
-"""Bytes to frames and back: headers, checksums, and finding the next frame after damage (FORMAT.md section
-1).
+"""Bytes to frames and back: headers, checksums, the next frame after damage (FORMAT.md section 1).
 
 `build_frame` makes frames, `walk` reads them in order from any `Source`, also from a pipe, and `read_frame`
 reads one at a known place. Payloads are not looked into here. Nothing is believed before its CRC matched.
@@ -279,8 +278,9 @@ def _is_header(data: memoryview) -> bool:
 def _resume(source: Source, offset: int, header: memoryview, stop: int | None) -> tuple[int, bool]:
     """Find where to go on after damage at `offset`, and say whether exactly one frame was lost.
 
-    One frame was lost if the bytes up to there have the length or the CRC that the (perhaps damaged) frame header
-    there says.
+    One frame was lost if the bytes up to there have the length or the CRC that the (perhaps damaged)
+    frame header at `offset` says. An empty payload proves nothing by its CRC, which is 0: a damaged stream
+    header may say the same.
     """
     if len(header) < HEADER_LEN:
         return offset + len(header), False
@@ -310,4 +310,5 @@ def _resume(source: Source, offset: int, header: memoryview, stop: int | None) -
         running_crc = crc32c(window[max(0, begin - search) : step], running_crc)
         search += step
         if hit is not None or end_of_source:
-            return search, search == begin + payload_len or running_crc == payload_crc
+            by_crc = search > begin and running_crc == payload_crc
+            return search, by_crc or search == begin + payload_len

@@ -23,6 +23,7 @@ KEY_DTYPE = np.dtype([("hash", "<u8"), ("image", "<u4")])
 MAX_IMAGES = (1 << 32) - 1
 """Images of a part: their numbers are u32."""
 
+Buffer = bytes | memoryview
 _COUNTS = struct.Struct("<III")
 _TRAILER = struct.Struct("<IQ8s")
 _END = b"TYCINDEX"
@@ -36,7 +37,7 @@ def hash_key(key: str) -> int:
 class PartIndex:
     """What an INDEX frame says of one part. Offsets count from the part's stream header."""
 
-    def __init__(self, frames: bytes = b"", bindings: bytes = b"", keys: bytes = b"") -> None:
+    def __init__(self, frames: Buffer = b"", bindings: Buffer = b"", keys: Buffer = b"") -> None:
         self._frames = bytearray(frames)
         self._bindings = bytearray(bindings)
         self._keys = bytearray(keys)
@@ -136,9 +137,12 @@ def _ascends(values: npt.NDArray[np.uint64]) -> bool:
 
 
 def read_index(source: Source, stop: int, limits: Limits) -> tuple[int, PartIndex] | None:
-    """Give the part that ends at `stop` with an INDEX frame: its offset and its index. None: no usable
-    index.""" trailer = bytes(source.read_at(stop - _TRAILER.size, _TRAILER.size)) if stop > 2 * HEADER_LEN
-    else b"" if trailer[-len(_END) :] != _END:
+    """Give the offset and the index of the part that ends at `stop` with an INDEX frame.
+
+    None: there is none, or it cannot be used.
+    """
+    trailer = bytes(source.read_at(stop - _TRAILER.size, _TRAILER.size)) if stop > 2 * HEADER_LEN else b""
+    if trailer[-len(_END) :] != _END:
         return None
     length, offset, _ = _TRAILER.unpack(trailer)
     part = stop - length - offset

@@ -1,5 +1,4 @@
-"""What a reader or writer accepts: the resource limits of FORMAT.md section 3.1, checked before
-allocation."""
+"""What a reader or writer accepts (FORMAT.md section 3.1), checked before anything is allocated."""
 
 from __future__ import annotations
 

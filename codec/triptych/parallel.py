@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Generic, ParamSpec, TypeVar
 
+from triptych.errors import InvalidOption
+
 P = ParamSpec("P")
 T = TypeVar("T")
+A = TypeVar("A")
 
 
 def count_cores() -> int:
@@ -36,6 +39,8 @@ class OrderedPool(Generic[T]):
     """
 
     def __init__(self, threads: int, executor: Executor | None = None) -> None:
+        if threads < 0:
+            raise InvalidOption(f"threads must be an integer of at least 0, not {threads}")
         self._workers = threads or count_cores()
         self._executor = executor
         self._owned: ThreadPoolExecutor | None = None
@@ -67,3 +72,30 @@ class OrderedPool(Generic[T]):
         if self._owned is not None:
             self._owned.shutdown()
             self._owned = None
+
+
+def ordered_map(
+    function: Callable[[A], T], arguments: Iterable[A], threads: int, executor: Executor | None = None
+) -> Iterator[T]:
+    """Give the results of a function for each argument, in order.
+
+    Where getting the next argument fails, the results for those before it come first.
+    """
+    pool: OrderedPool[T] = OrderedPool(threads, executor)
+    failure: Exception | None = None
+    iterator = iter(arguments)
+    try:
+        while True:
+            try:
+                argument = next(iterator)
+            except StopIteration:
+                break
+            except Exception as error:
+                failure = error
+                break
+            yield from pool.submit(function, argument)
+        yield from pool.drain()
+        if failure is not None:
+            raise failure
+    finally:
+        pool.close()

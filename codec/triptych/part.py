@@ -6,18 +6,13 @@ other streams, without decoding them.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from triptych.dictionary import Dictionary
-from triptych.errors import Truncated
 from triptych.framing import (
-    HEADER_LEN,
     INLINE_SLOT,
     MAX_SLOT,
     STREAM_HEADER,
-    Damage,
     FrameType,
     build_frame_header,
     header_crc,
@@ -26,63 +21,11 @@ from triptych.index import PartIndex
 from triptych.limits import Limits
 from triptych.scan import Item, scan
 from triptych.sink import Sink, SinkLike, open_sink
-from triptych.source import Source, SourceLike, open_source
-from triptych.table import Table, load_table
+from triptych.source import SourceLike, open_source
+from triptych.tail import Tail, slot_key
 
 _JOIN_BYTES = 1 << 16
 """Smaller payloads go out with their header in one write."""
-
-
-@dataclass(frozen=True)
-class Tail:
-    """How a stream can be continued: its whole frames end at `size`, its last part begins at `part`."""
-
-    size: int
-    part: int
-    index: PartIndex
-    slots: dict[tuple[bytes, bool], int]
-
-
-def find_tail(source: Source, limits: Limits) -> Tail:
-    """Say how a stream can be continued. Where `part` is `size`, a new part has to begin.
-
-    A torn end is left out, with a warning. Other damage is raised.
-    """
-    assert source.size is not None
-    damage: list[Damage] = []
-    size = source.size
-    try:
-        table = load_table(source, limits, damage.append)
-    except Truncated:  # not even one header is whole
-        table = Table(source, [], limits)
-    if damage:
-        if len(damage) > 1 or not isinstance(damage[0].error, Truncated) or damage[0].stop < size:
-            raise damage[0].error
-        size = damage[0].start
-        warnings.warn(
-            f"the stream was cut short: its last {source.size - size} bytes are dropped",
-            RuntimeWarning,
-            stacklevel=4,
-        )
-    if not table.parts:
-        return Tail(size, max(0, size - HEADER_LEN), PartIndex(), {})
-    if bytes(source.read_at(size - HEADER_LEN, HEADER_LEN)) == STREAM_HEADER:
-        # Either an empty part or the end of some payload: a new part is right after both.
-        return Tail(size, size, PartIndex(), {})
-    slots = table.slots_of(len(table.parts) - 1)
-    return Tail(
-        size,
-        table.parts[-1].offset,
-        table.parts[-1].index,
-        {_slot_key(reference): slot for slot, reference in slots.items()},
-    )
-
-
-def _slot_key(reference: Dictionary | bytes) -> tuple[bytes, bool]:
-    """Give the id, and whether the dictionary itself is there."""
-    if isinstance(reference, Dictionary):
-        return bytes.fromhex(reference.id), True
-    return reference, False
 
 
 class PartWriter:
@@ -124,7 +67,6 @@ class PartWriter:
 
     def add_images(self, slot: int, payload: bytes | memoryview, keys: Sequence[str | None]) -> None:
         """Append an IMAGES frame."""
-        self._limits.check("payload_bytes", len(payload))
         offset = self._size - self._part
         crc = self.add(FrameType.IMAGES, slot, payload)
         keyed = [(image, key) for image, key in enumerate(keys) if key is not None]
@@ -139,7 +81,7 @@ class PartWriter:
 
     def bind(self, reference: Dictionary | bytes) -> int:
         """Give a slot bound to this dictionary; embed it, or name it, where none is."""
-        dictionary_id, embedded = key = _slot_key(reference)
+        dictionary_id, embedded = key = slot_key(reference)
         if (dictionary_id, True) in self._slots:
             return self._slots[dictionary_id, True]
         if key in self._slots:

@@ -17,18 +17,15 @@ from triptych.cache import FrameCache
 from triptych.describe import describe_images, reference_id
 from triptych.dictionary import Dictionary, Shelf, iterate_dictionaries
 from triptych.errors import (
-    FormatError,
     InvalidOption,
     KeyMissing,
     NotOneImage,
-    TriptychError,
-    UnsupportedFeature,
 )
 from triptych.framing import Damage
 from triptych.images import Pixels, drop_grey_axis
 from triptych.limits import Limits
-from triptych.parallel import OrderedPool
-from triptych.scan import Item, decode_item, scan
+from triptych.parallel import ordered_map
+from triptych.scan import Item, decode_all, decode_item, scan
 from triptych.source import SourceLike, open_source
 from triptych.table import Table, load_table
 
@@ -66,18 +63,24 @@ def decode(
         As in `Reader`.
     """
     limits = limits or Limits()
+    shelf = Shelf(iterate_dictionaries(dictionary, limits), limits)
     source = open_source(data)
     try:
-        items = [item for item in scan(source, limits) if item.images is not None]
+        only: Item | None = None
+        for item in scan(source, limits):
+            if item.images is not None:
+                if only is not None or len(item.images.shapes) > 1:
+                    raise NotOneImage(
+                        "decode is for streams of one image, and this has more: use triptych.Reader"
+                    )
+                only = item
     finally:
         source.close()
-    n_images = sum(len(item.images.shapes) for item in items if item.images)
-    if n_images != 1:
+    if only is None:
         raise NotOneImage(
-            f"decode is for streams of one image, and this one has {n_images}: use triptych.Reader"
+            "decode is for streams of one image, and this has none: triptych.Reader reads it too"
         )
-    shelf = Shelf(iterate_dictionaries(dictionary, limits), limits)
-    return drop_grey_axis(decode_item(items[0], 0, 1, shelf, limits)[0])
+    return drop_grey_axis(decode_item(only, 0, 1, shelf, limits)[0])
 
 
 class Reader:
@@ -92,13 +95,15 @@ class Reader:
     dictionary : Dictionary, path, id or name, or several
         Dictionaries that the stream names and does not hold, before those on the search path.
     damage : {"raise", "skip"}
-        What to do about damaged frames: raise, or leave them out and note them in `damage`.
+        What to do about damaged frames in passing: raise, or leave them out and note them in `damage`.
+        An image asked for by number or key is given, or raises.
     threads : int
         Threads that decode; 0: all cores.
 
     Examples
     --------
-    >>> with Reader(b"\\x89TYC\\r\\n\\x1a\\n\\x00\\x01\\x00\\x00" + bytes.fromhex("4e1ef9da")) as reader:
+    >>> from triptych.framing import STREAM_HEADER
+    >>> with Reader(STREAM_HEADER) as reader:
     ...     len(reader)
     0
     """
@@ -171,7 +176,8 @@ class Reader:
         """Give an image by number or key, or a list of images by slice."""
         if isinstance(index, slice):
             return self.read_batch(range(*index.indices(len(self))))
-        return self.read_batch([self._resolve(index)])[0]
+        place = self._get_table().frame_of(self._resolve(index))
+        return drop_grey_axis(self._decode_some(place[0], [place[1]])[place])
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and self._find(key) is not None
@@ -183,16 +189,13 @@ class Reader:
         by_frame: dict[int, list[int]] = {}
         for frame, image in wanted:
             by_frame.setdefault(frame, []).append(image)
-        pool: OrderedPool[dict[tuple[int, int], Pixels]] = OrderedPool(min(self._threads, len(by_frame)) or 1)
         found: dict[tuple[int, int], Pixels] = {}
-        try:
-            for frame, images in by_frame.items():
-                for part in pool.submit(self._decode_some, frame, images):
-                    self._gather(found, part)
-            for part in pool.drain():
-                self._gather(found, part)
-        finally:
-            pool.close()
+        nbytes = 0
+        threads = self._threads if len(by_frame) > 1 else 1
+        for some in ordered_map(lambda job: self._decode_some(*job), by_frame.items(), threads):
+            found |= some
+            nbytes += sum(array.nbytes for array in some.values())
+            self._limits.check("decoded_bytes", nbytes)
         given: set[tuple[int, int]] = set()
         result = []
         for place in wanted:
@@ -279,49 +282,17 @@ class Reader:
         # The cache keeps its own arrays: the caller may write into what it gets.
         return {(frame, image): pixels[image].copy() for image in images}
 
-    def _gather(self, found: dict[tuple[int, int], Pixels], part: dict[tuple[int, int], Pixels]) -> None:
-        found |= part
-        self._limits.check("decoded_bytes", sum(array.nbytes for array in found.values()))
-
     def _scan(self) -> Iterator[Item]:
         return scan(self._source, self._limits, on_damage=self._on_damage)
 
     def _iterate(self) -> Iterator[tuple[Item, list[Pixels]]]:
-        pool: OrderedPool[tuple[Item, list[Pixels] | None]] = OrderedPool(self._threads)
-        items = self._scan()
-        failure: Exception | None = None
-        try:
-            while True:
-                try:
-                    item = next(items, None)
-                except TriptychError as error:  # the frames before it come first
-                    failure = error
-                    break
-                if item is None:
-                    break
-                if item.images is not None:
-                    yield from _good(pool.submit(self._decode_all, item))
-            yield from _good(pool.drain())
-            if failure is not None:
-                raise failure
-        finally:
-            pool.close()
+        items = (item for item in self._scan() if item.images is not None)
+        for item, pixels in ordered_map(self._decode_all, items, self._threads):
+            if pixels is not None:
+                yield item, pixels
 
     def _decode_all(self, item: Item) -> tuple[Item, list[Pixels] | None]:
-        assert item.images is not None
-        try:
-            return item, decode_item(item, 0, len(item.images.shapes), self._shelf, self._limits)
-        except UnsupportedFeature:
-            raise
-        except FormatError as error:
-            if self._on_damage is None:
-                raise
-            self._on_damage(Damage(item.frame.offset, item.frame.offset + item.frame.length, error))
-            return item, None
-
-
-def _good(decoded: Iterable[tuple[Item, list[Pixels] | None]]) -> Iterator[tuple[Item, list[Pixels]]]:
-    return ((item, pixels) for item, pixels in decoded if pixels is not None)
+        return item, decode_all(item, self._shelf, self._limits, self._on_damage)
 
 
 def _reopen(arguments: tuple[Any, ...], threads: int) -> Reader:

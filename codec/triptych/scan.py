@@ -1,7 +1,7 @@
 """Frames with their contents taken apart and their slots resolved: one sequential pass over a stream.
 
-Everything that reads a stream in order (iteration, `decode`, `verify`, rebuilding an index, concatenation) goes
-through `scan`, and everything that turns an IMAGES frame into pixels through `decode_item`.
+Everything that reads a stream in order (iteration, `decode`, `verify`, rebuilding an index,
+concatenation) goes through `scan`, and all that turns an IMAGES frame into pixels through `decode_item`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ Reference = Dictionary | bytes
 
 
 class Item(NamedTuple):
-    """A frame and what it holds. `reference` is what an IMAGES frame uses and a DICTIONARY or USE frame
-    binds."""
+    """A frame and what it holds.
+
+    `reference` is the dictionary that an IMAGES frame uses, or that a DICTIONARY or USE frame binds.
+    """
 
     frame: Frame
     images: ImagesPayload | None = None
@@ -103,3 +105,19 @@ def decode_item(item: Item, start: int, stop: int, shelf: Shelf, limits: Limits)
         return get_mode(images.mode).decode_frame(images.body, images.shapes, dictionary, start, stop)
     except TriptychError as error:
         raise error.locate(offset=item.frame.offset, frame=item.frame.number) from None
+
+
+def decode_all(
+    item: Item, shelf: Shelf, limits: Limits, on_damage: Callable[[Damage], None] | None
+) -> list[Pixels] | None:
+    """Decode all images of an IMAGES frame; None: its body is damaged, and `on_damage` was told."""
+    assert item.images is not None
+    try:
+        return decode_item(item, 0, len(item.images.shapes), shelf, limits)
+    except UnsupportedFeature:
+        raise
+    except FormatError as error:
+        if on_damage is None:
+            raise
+        on_damage(Damage(item.frame.offset, item.frame.offset + item.frame.length, error))
+        return None

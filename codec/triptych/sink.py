@@ -61,6 +61,7 @@ class PathSink:
     """A file, new or continued."""
 
     def __init__(self, path: Path, *, append_at: int | None = None) -> None:
+        path = path.resolve()  # what a link points to is replaced, not the link
         self._path = path
         if append_at is None:
             self._temporary: Path | None = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")

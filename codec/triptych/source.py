@@ -1,7 +1,7 @@
 """Where streams are read from: bytes, a path, a file object, a pipe or a URL, all behind `read_at`.
 
-`read_at(offset, length)` gives the bytes there, fewer only at the end. Random-access sources may be asked from
-several threads. A pipe can only be asked for what lies at or after the last place that was asked for.
+`read_at(offset, length)` gives the bytes there, fewer only at the end. Random-access sources may be asked
+from several threads. A pipe can only be asked for what lies at or after the last place asked for.
 """
 
 from __future__ import annotations
@@ -9,8 +9,11 @@ from __future__ import annotations
 import io
 import os
 import threading
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, Protocol
+
+from triptych.errors import NotSeekable
 
 SourceLike = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
 
@@ -18,8 +21,10 @@ SourceLike = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
 class Source(Protocol):
     """Something to read a stream from."""
 
-    size: int | None
-    """Bytes in all; None for a pipe, which has no random access."""
+    @property
+    def size(self) -> int | None:
+        """Bytes in all; None for a pipe, which has no random access."""
+        ...
 
     def read_at(self, offset: int, length: int) -> bytes | memoryview:
         """Give the bytes at a place; fewer than `length` only at the end."""
@@ -37,14 +42,15 @@ def open_source(target: SourceLike) -> Source:
         if "://" in text:
             return HandleSource(_open_url(text), owned=True)
         if Path(text).exists() and not Path(text).is_file():  # a FIFO or a device
-            return PipeSource(open(text, "rb", buffering=0), owned=True)  # noqa: SIM115
+            return PipeSource(open(text, "rb", buffering=0), owned=True)
         return PathSource(text)
-    if hasattr(target, "read"):
-        return HandleSource(target) if _is_seekable(target) else PipeSource(target)
+    if not isinstance(target, (bytes, bytearray, memoryview)) and hasattr(target, "read"):
+        return HandleSource(target) if is_seekable(target) else PipeSource(target)
     return BytesSource(target)
 
 
-def _is_seekable(handle: Any) -> bool:
+def is_seekable(handle: Any) -> bool:
+    """Say whether a file object has random access."""
     try:
         return bool(handle.seekable())
     except AttributeError:
@@ -53,7 +59,7 @@ def _is_seekable(handle: Any) -> bool:
 
 def _open_url(url: str) -> IO[bytes]:
     try:
-        import fsspec
+        fsspec = import_module("fsspec")
     except ImportError:
         raise ImportError(f"to read {url}, install fsspec") from None
     handle: IO[bytes] = fsspec.open(url, "rb").open()
@@ -151,9 +157,7 @@ class PipeSource:
     def read_at(self, offset: int, length: int) -> bytes:
         """Read on to the place asked for, and forget what is before it."""
         if offset < self._offset:
-            raise io.UnsupportedOperation(
-                "a pipe cannot be read again or out of order; read it into bytes first"
-            )
+            raise NotSeekable("a pipe cannot be read again, or out of order; read it into bytes first")
         while offset > self._offset + len(self._kept):
             self._offset += len(self._kept)
             self._kept = _read_fully(self._handle, min(offset - self._offset, self._CHUNK))

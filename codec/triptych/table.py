@@ -6,21 +6,24 @@ and frame numbers are those of the whole stream; frames are IMAGES frames.
 
 from __future__ import annotations
 
-import io
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from triptych.errors import ChecksumMismatch, FormatError, InvalidFrame
-from triptych.framing import Damage, FrameType, read_frame, read_frame_header
+from triptych.errors import ChecksumMismatch, FormatError, InvalidFrame, NotSeekable
+from triptych.framing import HEADER_LEN, Damage, Frame, FrameType, read_frame, read_frame_header
 from triptych.index import PartIndex, hash_key, read_index
 from triptych.limits import Limits
 from triptych.metadata import parse_json
 from triptych.scan import Item, Reference, parse_binding, parse_images_frame, scan
 from triptych.source import Source
+
+_LOST = 0
+"""Stands for the type of a frame whose header is damaged."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,15 @@ class Table:
     damage.
     """
 
-    def __init__(self, source: Source, parts: list[Part], limits: Limits) -> None:
+    def __init__(
+        self,
+        source: Source,
+        parts: list[Part],
+        limits: Limits,
+        on_damage: Callable[[Damage], None] | None = None,
+    ) -> None:
         self._source = source
+        self._on_damage = on_damage
         self._limits = limits
         self.parts = parts
         frames = [part.index.frames for part in parts]
@@ -53,7 +63,7 @@ class Table:
         # First image of each frame, and the number of all; likewise first frame of each part.
         self._first_image = np.concatenate(([0], np.cumsum(self._frames["count"], dtype=np.int64)))
         self._first_frame = [0, *np.cumsum([len(entries) for entries in frames]).tolist()]
-        self._keys = [part.index.keys for part in parts]
+        self._key_hashes, self._key_images = self._join_keys()
         self._bindings: dict[int, list[_Binding]] = {}
         self._references: dict[int, Reference] = {}
 
@@ -61,11 +71,6 @@ class Table:
     def n_images(self) -> int:
         """Images of the stream."""
         return int(self._first_image[-1])
-
-    @property
-    def n_frames(self) -> int:
-        """IMAGES frames of the stream."""
-        return len(self._frames)
 
     def frame_of(self, image: int) -> tuple[int, int]:
         """Give the frame of an image, and the image's number in it."""
@@ -76,16 +81,23 @@ class Table:
         """Give the first image of a frame."""
         return int(self._first_image[frame])
 
-    def images_with_hash(self, key: str) -> Iterator[int]:
+    def images_with_hash(self, key: str) -> list[int]:
         """Give the images whose key may be this one, first ones first."""
         value = np.uint64(hash_key(key))
-        for keys, first_frame in zip(self._keys, self._first_frame, strict=False):
-            first, last = (
-                np.searchsorted(keys["hash"], value, "left"),
-                np.searchsorted(keys["hash"], value, "right"),
-            )
-            for image in keys["image"][first:last]:
-                yield int(self._first_image[first_frame]) + int(image)
+        first = int(np.searchsorted(self._key_hashes, value, "left"))
+        last = int(np.searchsorted(self._key_hashes, value, "right"))
+        return [int(image) for image in self._key_images[first:last]]
+
+    def _join_keys(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+        """Give the hashes of all keys, ascending, and their images, ascending where hashes are equal."""
+        keys = [part.index.keys for part in self.parts]
+        hashes = np.concatenate([PartIndex().keys["hash"], *(entries["hash"] for entries in keys)])
+        images = [
+            entries["image"] + self._first_image[first]
+            for entries, first in zip(keys, self._first_frame, strict=False)
+        ]
+        order = np.argsort(hashes, kind="stable")
+        return hashes[order], np.concatenate([np.empty(0, np.int64), *images])[order]
 
     def read(self, frame_number: int) -> Item:
         """Read an IMAGES frame, with the dictionary that its slot was bound to."""
@@ -108,36 +120,32 @@ class Table:
         return item
 
     def references(self) -> list[Reference]:
-        """Give all dictionaries that the stream holds or names, in order."""
-        return [
-            self._read_reference(binding)
-            for number in range(len(self.parts))
-            for binding in self._bindings_of(number)
-            if binding.type != FrameType.META
-        ]
+        """Give all dictionaries that DICTIONARY and USE frames bind, in order."""
+        return [reference for number in range(len(self.parts)) for _, reference in self.slots_of(number)]
 
-    def slots_of(self, part_number: int) -> dict[int, Reference]:
-        """Give what the slots of a part are bound to at its end."""
-        return {
-            binding.slot: self._read_reference(binding)
-            for binding in self._bindings_of(part_number)
-            if binding.type != FrameType.META
-        }
+    def slots_of(self, part_number: int) -> list[tuple[int, Reference]]:
+        """Give the slots of a part that are bound at its end, and to what."""
+        bound = []
+        for binding in self._bindings_of(part_number):
+            frame = None if binding.type == FrameType.META else self._read_binding(binding)
+            if frame is not None:
+                bound.append((binding.slot, self._reference(frame)))
+        return bound
 
     def metadata(self) -> dict[str, Any]:
-        """Give the metadata of the stream: META frames joined, later ones first."""
+        """Give the metadata of the stream: META frames joined, later ones win."""
         joined: dict[str, Any] = {}
         for number in range(len(self.parts)):
             for binding in self._bindings_of(number):
-                if binding.type == FrameType.META:
-                    frame = read_frame(self._source, binding.offset, self._limits, part=0, number=0)
+                if binding.type in (FrameType.META, _LOST) and (frame := self._read_binding(binding)):
                     joined |= parse_json(frame.payload)
         return joined
 
     def _bound(self, part_number: int, slot: int, before: int) -> Reference | None:
         for binding in self._bindings_of(part_number):
-            if binding.slot == slot and binding.type != FrameType.META and binding.offset < before:
-                return self._read_reference(binding)
+            if slot and binding.slot == slot and binding.offset < before:
+                frame = self._read_binding(binding)
+                return None if frame is None else self._reference(frame)
         return None
 
     def _bindings_of(self, part_number: int) -> list[_Binding]:
@@ -145,36 +153,51 @@ class Table:
             part = self.parts[part_number]
             bindings = []
             for offset in part.index.bindings.tolist():
-                frame_type, slot, _ = read_frame_header(self._source, part.offset + offset)
+                try:
+                    frame_type, slot, _ = read_frame_header(self._source, part.offset + offset)
+                except FormatError:
+                    frame_type, slot = _LOST, 0  # costs only what needs it
+                if frame_type not in (FrameType.DICTIONARY, FrameType.USE, FrameType.META):
+                    frame_type, slot = _LOST, 0
                 bindings.append(_Binding(part.offset + offset, frame_type, slot))
             self._bindings[part_number] = bindings
         return self._bindings[part_number]
 
-    def _read_reference(self, binding: _Binding) -> Reference:
-        if binding.offset not in self._references:
-            frame = read_frame(self._source, binding.offset, self._limits, part=0, number=0)
-            self._references[binding.offset] = parse_binding(frame)
-        return self._references[binding.offset]
+    def _read_binding(self, binding: _Binding) -> Frame | None:
+        """Read a DICTIONARY, USE or META frame; None: it is damaged, and that is noted."""
+        try:
+            return read_frame(self._source, binding.offset, self._limits, part=0, number=0)
+        except FormatError as error:
+            error.locate(offset=binding.offset)
+            if self._on_damage is None:
+                raise
+            self._on_damage(Damage(binding.offset, binding.offset + HEADER_LEN, error))
+            return None
+
+    def _reference(self, frame: Frame) -> Reference:
+        if frame.offset not in self._references:
+            self._references[frame.offset] = parse_binding(frame)
+        return self._references[frame.offset]
 
 
 def load_table(source: Source, limits: Limits, on_damage: Callable[[Damage], None] | None = None) -> Table:
     """Find the indexes of a stream, part by part from the end, and scan what has none."""
     if source.size is None:
-        raise io.UnsupportedOperation("a pipe can only be iterated; read it into bytes for random access")
+        raise NotSeekable("a pipe can only be iterated; read it into bytes for random access")
     indexed: list[Part] = []
     stop = source.size
     while stop and (found := read_index(source, stop, limits)):
         indexed.insert(0, Part(*found))
         stop = found[0]
     if stop == 0:
-        return Table(source, indexed, limits)
+        return Table(source, indexed, limits, on_damage)
     if indexed:
         try:
-            return Table(source, _scan_parts(source, limits, stop) + indexed, limits)
+            return Table(source, _scan_parts(source, limits, stop) + indexed, limits, on_damage)
         except FormatError:
             # What looked like an index may be the end of a payload; only a scan of everything can tell.
             pass
-    return Table(source, _scan_parts(source, limits, source.size, on_damage), limits)
+    return Table(source, _scan_parts(source, limits, source.size, on_damage), limits, on_damage)
 
 
 def _scan_parts(

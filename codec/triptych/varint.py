@@ -24,15 +24,14 @@ def parse_varint(data: memoryview, position: int) -> tuple[int, int]:
         byte = data[position]
         if byte < 0x80:
             return byte, position + 1
-        value = shift = 0
-        for position in range(position, position + _MAX_BYTES):
-            byte = data[position]
-            value |= (byte & 0x7F) << shift
+        value = 0
+        for place in range(_MAX_BYTES):
+            byte = data[position + place]
+            value |= (byte & 0x7F) << 7 * place
             if byte < 0x80:
                 if byte == 0:
                     raise InvalidFrame("a varint ends in a zero byte")
-                return value, position + 1
-            shift += 7
+                return value, position + place + 1
     except IndexError:
         raise InvalidFrame("the payload ends inside a varint") from None
     raise InvalidFrame(f"a varint has more than {_MAX_BYTES} bytes")

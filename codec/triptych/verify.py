@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from triptych.callables import make_callable
 from triptych.describe import reference_id
-from triptych.dictionary import Shelf, iterate_dictionaries
-from triptych.errors import FormatError, InvalidFrame, InvalidOption, UnsupportedFeature
+from triptych.dictionary import Dictionary, Shelf, iterate_dictionaries
+from triptych.errors import InvalidFrame, InvalidOption
 from triptych.framing import Damage, FrameType
 from triptych.index import PartIndex
 from triptych.limits import Limits
-from triptych.parallel import OrderedPool
-from triptych.scan import Item, decode_item, scan
+from triptych.parallel import ordered_map
+from triptych.scan import Item, decode_all, scan
 from triptych.source import SourceLike, open_source
 from triptych.table import add_to_index
 
@@ -77,74 +78,56 @@ def verify(
     ):
         if value not in allowed:
             raise InvalidOption(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
-    limits = limits or Limits()
-    shelf = Shelf(iterate_dictionaries(dictionary, limits), limits)
+    accepted = limits or Limits()
+    shelf = Shelf(iterate_dictionaries(dictionary, accepted), accepted)
     report = Report()
     on_damage = report.damage.append if damage == "skip" else None
 
-    def check_images(item: Item) -> None:
-        """Decode and drop; in threads, so damage is noted by the caller's own list in any order."""
-        assert item.images is not None
-        try:
-            decode_item(item, 0, len(item.images.shapes), shelf, limits)
-        except UnsupportedFeature:
-            raise
-        except FormatError as error:
-            if on_damage is None:
-                raise
-            on_damage(Damage(item.frame.offset, item.frame.offset + item.frame.length, error))
+    def check(item: Item) -> None:
+        decode_all(item, shelf, accepted, on_damage)
 
-    pool: OrderedPool[None] = OrderedPool(threads)
     opened = open_source(source)
     try:
-        indexes = _IndexCheck()
-        for item in scan(opened, limits, on_damage=on_damage):
-            _count(report, item)
-            if not report.damage:  # where frames are missing, no index fits
-                indexes.check(item)
-            if item.images is not None and level == "decode":
-                pool.submit(check_images, item)
-        for _ in pool.drain():
-            pass
+        items = _count(scan(opened, accepted, on_damage=on_damage), report)
+        if level == "decode":
+            items = (item for item in items if item.images is not None)
+            for _ in ordered_map(check, items, threads):
+                pass
+        else:
+            for _ in items:
+                pass
     finally:
-        pool.close()
         opened.close()
     report.frames = dict(report.frames)
     report.damage.sort(key=lambda lost: lost.start)
     return report
 
 
-def _count(report: Report, item: Item) -> None:
-    known = item.frame.type in FrameType.__members__.values()
-    report.frames[FrameType(item.frame.type).name if known else f"{item.frame.type:#04x}"] += 1
-    report.nbytes += item.frame.length
-    if item.images is not None:
-        report.images += len(item.images.shapes)
-    name = reference_id(item.reference)
-    if name is not None:
-        report.dictionaries[name] = report.dictionaries.get(name, False) or not isinstance(
-            item.reference, bytes
-        )
-
-
-class _IndexCheck:
-    """Compares each INDEX frame with the frames before it."""
-
-    def __init__(self) -> None:
-        self._part = -1
-        self._index = PartIndex()
-
-    def check(self, item: Item) -> None:
+def _count(items: Iterable[Item], report: Report) -> Iterator[Item]:
+    """Pass items on; count them, and compare each INDEX frame with the frames before it."""
+    part = -1
+    index = PartIndex()
+    for item in items:
         frame = item.frame
-        if frame.part != self._part:
-            self._part = frame.part
-            self._index = PartIndex()
+        known = frame.type in FrameType.__members__.values()
+        report.frames[FrameType(frame.type).name if known else f"{frame.type:#04x}"] += 1
+        report.nbytes += frame.length
+        report.images += len(item.images.shapes) if item.images is not None else 0
+        name = reference_id(item.reference)
+        if name is not None:
+            embedded = isinstance(item.reference, Dictionary)
+            report.dictionaries[name] = report.dictionaries.get(name, False) or embedded
+        if frame.part != part:
+            part = frame.part
+            index = PartIndex()
         if frame.type != FrameType.INDEX:
-            add_to_index(self._index, item, frame.offset - frame.part)
-        elif self._index.build(frame.offset - frame.part) != frame.payload:
+            add_to_index(index, item, frame.offset - part)
+        # Where frames are missing, no index fits.
+        elif not report.damage and index.build(frame.offset - part) != frame.payload:
             raise InvalidFrame(
                 "an INDEX frame is not that of the frames before it", offset=frame.offset, frame=frame.number
             )
+        yield item
 
 
 make_callable(verify)

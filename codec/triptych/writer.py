@@ -13,25 +13,26 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, NamedTuple, ParamSpec, Self
+from typing import Any, ParamSpec, Self, TypeVar
 
 import numpy as np
 
-from triptych.dictionary import Dictionary, DictionaryLike, is_shipped, resolve_dictionary, short_id
-from triptych.errors import EncodeError, InvalidOption, TargetUnreachable
+from triptych.dictionary import DictionaryLike, is_shipped, resolve_dictionary, short_id
+from triptych.errors import EncodeError, TargetUnreachable
 from triptych.framing import HEADER_LEN, INLINE_SLOT
-from triptych.images import Pixels, Shape, as_pixels
-from triptych.limits import Limits
+from triptych.images import Shape, as_pixels
+from triptych.jobs import Batch, Encoded, Job, encode_frame
 from triptych.metadata import build_json, make_attachments
 from triptych.modes.registry import get_mode
-from triptych.options import Options, make_options
+from triptych.options import make_options
 from triptych.parallel import OrderedPool
-from triptych.part import PartWriter, Tail, find_tail
+from triptych.part import PartWriter
 from triptych.payload import Entry, build_prefix, check_key, check_label
 from triptych.sink import SinkLike, open_append, open_sink
-from triptych.source import open_source
+from triptych.tail import find_tail
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def encode(
@@ -89,7 +90,8 @@ class Writer:
     -----
     Used as a context manager, an exception takes back what was not flushed: no file appears under the name of
     a path. With threads, or several images to a frame, an error of encoding may come with a later image; the
-    frame it is about is left out and the stream stays whole.
+    frame it is about is left out and the stream stays whole. Such an error from `close` takes all back:
+    `flush` first to get it before.
     """
 
     def __init__(
@@ -112,13 +114,14 @@ class Writer:
         header = None if metadata is None else build_json(metadata)
         # Options travel to the jobs; an executor cannot.
         self._job_options = dataclasses.replace(self._options, executor=None)
-        self._pool: OrderedPool[_Encoded] = OrderedPool(self._options.threads, self._options.executor)
-        self._batch = _Batch([], [])
+        self._pool: OrderedPool[Encoded] = OrderedPool(self._options.threads, self._options.executor)
+        self._batch = Batch()
         self._is_first = True
         self._failed = False
-        tail = _find_tail(target, self._limits) if append else None
-        self._overhead = tail.size if tail else 0
-        self._sink = open_append(target, tail.size) if tail else open_sink(target)
+        tail = find_tail(target, self._limits) if append else None
+        self._begin = tail.size if tail else 0
+        in_place = tail is not None or (append and not isinstance(target, (str, os.PathLike)))
+        self._sink = open_append(target, self._begin) if in_place else open_sink(target)
         self._closed = False
         try:
             self._part = PartWriter(self._sink, self._limits, tail)
@@ -168,20 +171,23 @@ class Writer:
         attachments = make_attachments(metadata, exif, xmp, icc_profile, self._limits)
         entry = Entry(shape, check_key(key), check_label(label), attachments)
         room = self._images_per_frame(shape)
-        batch = self._batch
-        if batch.entries and (
-            room <= len(batch.entries) or batch.nbytes + shape.nbytes > self._limits.decoded_bytes
-        ):
-            self._submit()
+        # At most one frame is submitted here, after the image is safe in a batch: an error of encoding,
+        # perhaps
+        # of an earlier image, loses nothing else.
+        full = None
+        if not self._batch.takes(shape, room, self._limits.decoded_bytes):
+            full, self._batch = self._batch, Batch()
         self._batch.add(entry, pixels, room)
-        if self._batch.is_full:
-            self._submit()
+        if full is None and self._batch.is_full and not self._may_be_only_frame():
+            full, self._batch = self._batch, Batch()
+        if full is not None:
+            self._submit(full)
 
     def flush(self) -> None:
         """Make everything written so far durable and readable by others.
 
-        The frame that is being gathered is ended. A path has its name from now on, and an exception later
-        leaves what is there now.
+        The frame that is being gathered is ended, and errors of encoding that were still to come are raised,
+        one a call. A path has its name from now on, and an exception later leaves what is there now.
         """
         self._check_open()
         self._finish()
@@ -232,10 +238,10 @@ class Writer:
         if self._failed:
             raise EncodeError("an earlier write to the target failed: what was not flushed is lost")
 
-    def _guarded(self, function: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    def _guarded(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do what touches the target; after a failure half a frame may be there, so nothing may follow."""
         try:
-            function(*args, **kwargs)
+            return function(*args, **kwargs)
         except BaseException:
             self._failed = True
             raise
@@ -248,9 +254,12 @@ class Writer:
             wanted = self._mode.images_per_frame(shape, self._options, self._dictionary)
         return min(wanted, self._limits.images_per_frame)
 
-    def _submit(self, *, is_only: bool = False) -> None:
-        """Start encoding the gathered images as one frame, and write the frames that are due."""
-        batch, self._batch = self._batch, _Batch([], [])
+    def _may_be_only_frame(self) -> bool:
+        """Say whether it matters that this may be the only frame: then it waits for the next image."""
+        return self._is_first and self._dictionary is not None and not self._embed
+
+    def _submit(self, batch: Batch, *, is_only: bool = False) -> None:
+        """Start encoding images as one frame, and write a frame that is due."""
         slot, inline_id = 0, b""
         if self._dictionary is not None:
             if is_only and not self._embed:
@@ -258,12 +267,11 @@ class Writer:
                 slot, inline_id = INLINE_SLOT, short_id(self._dictionary.id)
             else:
                 reference = self._dictionary if self._embed else bytes.fromhex(self._dictionary.id)
-                self._guarded(self._bind, reference)
-                slot = self._slot
+                slot = self._guarded(self._part.bind, reference)
         prefix = build_prefix(self._mode.code, batch.entries, inline_id)
         options = self._job_options
         if options.target_size is not None:
-            around = HEADER_LEN + len(prefix) + (self._part.size - self._overhead if self._is_first else 0)
+            around = HEADER_LEN + len(prefix) + (self._part.size - self._begin if self._is_first else 0)
             if options.target_size <= around:
                 raise TargetUnreachable(
                     "bytes of the stream without any pixels", expected=options.target_size, got=around
@@ -272,78 +280,13 @@ class Writer:
         self._is_first = False
         least = self._limits.least_payload(sum(entry.shape.pixels for entry in batch.entries))
         keys = [entry.key for entry in batch.entries]
-        job = _Job(self._mode.name, batch.pixels, options, self._dictionary, prefix, least, slot, keys)
-        for encoded in self._pool.submit(_encode_frame, job):
+        job = Job(self._mode.name, batch.pixels, options, self._dictionary, prefix, least, slot, keys)
+        for encoded in self._pool.submit(encode_frame, job):
             self._guarded(self._part.add_images, *encoded)
-
-    def _bind(self, reference: Dictionary | bytes) -> None:
-        self._slot = self._part.bind(reference)
 
     def _finish(self, *, closing: bool = False) -> None:
         if self._batch.entries:
-            self._submit(is_only=closing and self._is_first)
+            batch, self._batch = self._batch, Batch()
+            self._submit(batch, is_only=closing and self._is_first)
         for encoded in self._pool.drain():
             self._guarded(self._part.add_images, *encoded)
-
-
-@dataclasses.dataclass
-class _Batch:
-    """Images that will be one frame."""
-
-    entries: list[Entry]
-    pixels: list[Pixels]
-    nbytes: int = 0
-    room: int = 0
-
-    def add(self, entry: Entry, pixels: Pixels, room: int) -> None:
-        self.room = min(self.room, room) if self.entries else room
-        self.entries.append(entry)
-        self.pixels.append(pixels)
-        self.nbytes += pixels.nbytes
-
-    @property
-    def is_full(self) -> bool:
-        return len(self.entries) >= self.room
-
-
-class _Job(NamedTuple):
-    mode: str
-    images: list[Pixels]
-    options: Options
-    dictionary: Dictionary | None
-    prefix: bytes
-    least_payload: int
-    slot: int
-    keys: list[str | None]
-
-
-class _Encoded(NamedTuple):
-    slot: int
-    payload: bytes
-    keys: list[str | None]
-
-
-def _encode_frame(job: _Job) -> _Encoded:
-    """Encode the images of one frame; runs anywhere, also in another process."""
-    body = get_mode(job.mode).encode_frame(job.images, job.options, job.dictionary)
-    # Zero bytes keep very flat images within the pixels that a reader accepts for each byte.
-    return _Encoded(job.slot, (job.prefix + body).ljust(job.least_payload, b"\0"), job.keys)
-
-
-def _find_tail(target: SinkLike, limits: Limits) -> Tail | None:
-    """Say where to go on with the stream at the target; None: there is none yet."""
-    if isinstance(target, (str, os.PathLike)) and not os.path.exists(target):
-        return None
-    if hasattr(target, "seek"):
-        target.seek(0)
-    try:
-        source = open_source(target)
-    except OSError as error:
-        raise InvalidOption(f"append=True needs a target that can be read: {error}") from error
-    try:
-        if source.size is None:
-            raise InvalidOption("append=True needs a target that can seek")
-        tail = find_tail(source, limits) if source.size else None
-    finally:
-        source.close()
-    return tail if tail and tail.size else None

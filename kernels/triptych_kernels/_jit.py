@@ -53,7 +53,7 @@ def _stamp(names: dict[str, Any]) -> str:
 
 def _harden(dispatcher: Any) -> Any:
     """Make the dispatcher's disk cache forgive damage and notice edits in the files it imports from."""
-    cache = getattr(dispatcher, "_cache", None)
+    cache: Any = getattr(dispatcher, "_cache", None)
     index = getattr(cache, "_cache_file", None)
     if index is None:
         return dispatcher
@@ -89,5 +89,5 @@ def kernel(function: F) -> F:
 
 
 def inline(function: F) -> F:
-    """Compile a helper that LLVM must inline into the kernel that calls it; it is never called from Python."""
+    """Compile a helper that LLVM must inline into its kernel; it is never called from Python."""
     return njit(nogil=True, fastmath=False, error_model="numpy", forceinline=True)(function)

@@ -8,17 +8,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from llvmlite import ir
 from numba import int32, int64, types, uint64
 from numba.extending import intrinsic
 
 from triptych_kernels._jit import inline
+from triptych_kernels.arrays import I32, I64, U8
 from triptych_kernels.contextmix import _clamped, _const, _load, _pointer, _splat, _store, clamp
 
 
 @inline
-def predict_colors(colors, near, n_channels, predictions):  # type: ignore[no-untyped-def]
+def predict_colors(colors: U8, near: I64, n_channels: int, predictions: I32) -> int:
     """Fill predictions (i32, 4 * 8, a channel's eight together, in 1/8 steps); return the texture, 0 to 7.
 
     The eight: median edge detector, local mean, W, N, NE, NW, the mean again (where `adapt` may put
@@ -46,15 +46,17 @@ def predict_colors(colors, near, n_channels, predictions):  # type: ignore[no-un
     return texture
 
 
-def new_taps() -> npt.NDArray[np.int32]:
-    """Return the weights of the adaptive prediction before the first pixel: i32 (4 channels, 12), 1.0 = 65536."""
+def new_taps() -> I32:
+    """Return the weights of the adaptive prediction before the first pixel: i32 (4, 12), 1.0 = 65536."""
     taps = np.zeros((4, 12), np.int32)
     taps[:, :4] = [32768, 32768, -13107, 13107]
     return taps
 
 
 @inline
-def adaptive_prediction(colors, near, n_channels, taps, predictions, offsets):  # type: ignore[no-untyped-def]
+def adaptive_prediction(
+    colors: U8, near: I64, n_channels: int, taps: I32, predictions: I32, offsets: I32
+) -> None:
     """Replace the mean in predictions[6] of each channel by mean + taps . (neighbours - mean).
 
     Products: |offset| < 2^12, |tap| <= 2^20, twelve of them: below 2^36 in i64.
@@ -70,7 +72,7 @@ def adaptive_prediction(colors, near, n_channels, taps, predictions, offsets):  
 
 
 @inline
-def adapt_taps(colors, s, n_channels, predictions, offsets, taps):  # type: ignore[no-untyped-def]
+def adapt_taps(colors: U8, s: int, n_channels: int, predictions: I32, offsets: I32, taps: I32) -> None:
     """Normalised least mean squares, step 0.018: one division a channel."""
     for c in range(n_channels):
         error = int64(colors[uint64(s * 4 + c)]) * int64(8) - int64(predictions[uint64(c * 8 + 6)])
@@ -83,7 +85,7 @@ def adapt_taps(colors, s, n_channels, predictions, offsets, taps):  # type: igno
             taps[c, i] = int32(clamp(moved, -(1 << 20), 1 << 20))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def project(typing: Any, predictions: Any, axis: Any, row: Any, out: Any) -> Any:
     """Place the eight predictions on a tree node's axis, as vectors.
 
@@ -93,7 +95,10 @@ def project(typing: Any, predictions: Any, axis: Any, row: Any, out: Any) -> Any
     signature = types.void(predictions, axis, types.int64, out)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pp, pq = _pointer(context, builder, sig.args[0], args[0]), _pointer(context, builder, sig.args[3], args[3])
+        pp, pq = (
+            _pointer(context, builder, sig.args[0], args[0]),
+            _pointer(context, builder, sig.args[3], args[3]),
+        )
         row = builder.mul(args[2], ir.Constant(ir.IntType(64), 8))
         pa = _pointer(context, builder, sig.args[1], args[1], row)
 

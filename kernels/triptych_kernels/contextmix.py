@@ -3,15 +3,15 @@
 A decision has `n` inputs. Each is a *counter*, a u32 that holds the probability of a 1 (20 bits, high)
 and its own adaptation rate (12 bits, low). `predict` looks the counters up, takes their logits
 (`STRETCH`) and forms one weighted sum; `train` moves weights and counters towards the bit that came.
-The weights of a decision are the sum of two sets, each chosen by a context of its own. Logistic mixing
-is due to Mahoney (PAQ6, 2002); two added sets and self-decaying counters follow lpaq and ZPAQ practice.
+The weights of a decision are the sum of two or three rows, each chosen by a context of its own. Logistic
+mixing is due to Mahoney (PAQ6, 2002); counters that slow themselves down are in the manner of lpaq and ZPAQ.
 
 Everything is integer arithmetic on int32 vectors in plain LLVM IR, so that streams are identical on
 every target, with or without SIMD; there is no flag on any operation, so overflow wraps (it is defined,
 and FORMAT.md section 6.1 says where it may happen).
 
 * logits: 1/256 nat, clamped to +-3071; probabilities: 16 bits, P(bit = 1), clamped to 2..65534;
-* weights: int32, 1.0 = 65536 for the sum of both sets.
+* weights: int32, 1.0 = 65536 for the sum of the rows.
 
 `rangecoder` turns probabilities into bytes. The tables are made here from integers alone.
 """
@@ -21,14 +21,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from llvmlite import ir
 from numba import int32, int64, types, uint64
 from numba.extending import intrinsic
 
 from triptych_kernels._jit import inline
-
-I32Array = npt.NDArray[np.int32]
+from triptych_kernels.arrays import I32
 
 LOGIT_MAX = 3071
 HALF = np.uint32((1 << 31) | 2560)
@@ -37,8 +35,8 @@ BIAS = 100
 """The logit of the constant last input."""
 
 
-def _tables() -> tuple[I32Array, I32Array]:
-    """SQUASH[x + 3072] = 65536 / (1 + e^(-x/256)); STRETCH[i] = the least x whose p is at least (2i+1)/8192."""
+def _tables() -> tuple[I32, I32]:
+    """Return SQUASH[x + 3072] = 65536 / (1 + e^(-x/256)), STRETCH[i] = least x of p >= (2i + 1) / 8192."""
     one = 1 << 80
     term, step, n = one, 0, 0
     while term:  # e^(1/256) by its Taylor series, in 80-bit fixed point
@@ -120,7 +118,9 @@ def _sum(builder: Any, vector: Any) -> Any:
     while n > 1:
         n //= 2
         halves = [
-            builder.shuffle_vector(vector, vector, ir.Constant(ir.VectorType(_I32, n), list(range(at, at + n))))
+            builder.shuffle_vector(
+                vector, vector, ir.Constant(ir.VectorType(_I32, n), list(range(at, at + n)))
+            )
             for at in (0, n)
         ]
         vector = builder.add(*halves)
@@ -133,42 +133,44 @@ def _clamped(builder: Any, vector: Any, high: int) -> Any:
     return builder.select(builder.icmp_signed(">", vector, top), top, vector)
 
 
-def _make_predict(n: int) -> Any:
+def _make_predict(n: int, n_sets: int) -> Any:
     """Build `predict` for n inputs; n + 1 (the bias) is padded to whole vectors with zero inputs."""
     n_vectors = n // _LANES + 1
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def predict(
-        typing: Any, counters: Any, at: Any, stretch: Any, wa: Any, a: Any, wb: Any, b: Any, seen: Any, logits: Any
+        typing: Any, counters: Any, at: Any, stretch: Any, weights: Any, rows: Any, seen: Any, logits: Any
     ) -> Any:
-        """Return the logit, clamped to +-3071, of counters[at[0:n]] under weights wa[a:] + wb[b:].
+        """Return the logit, clamped to +-3071, that n counters have under the sum of n_sets rows of weights.
 
-        IN counters u32, at i64 (n), stretch = STRETCH, wa and wb i32, a and b i64 offsets;
-        OUT seen u32 and logits i32: counters and inputs, for `train`.
+        IN counters u32; at i64 (n): which counters; stretch = STRETCH; weights i32; rows i64 (n_sets): where
+        each row begins. OUT seen u32 and logits i32 (whole vectors): counters and inputs, for `train`.
         """
-        signature = types.int64(counters, at, stretch, wa, types.int64, wb, types.int64, seen, logits)
+        signature = types.int64(counters, at, stretch, weights, rows, seen, logits)
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            pc, pat, ps = (_pointer(context, builder, sig.args[i], args[i]) for i in (0, 1, 2))
-            pa = _pointer(context, builder, sig.args[3], args[3], args[4])
-            pb = _pointer(context, builder, sig.args[5], args[5], args[6])
-            pv, px = (_pointer(context, builder, sig.args[i], args[i]) for i in (7, 8))
+            counters, at, stretch, weights, rows, seen, logits = (
+                _pointer(context, builder, kind, value) for kind, value in zip(sig.args, args, strict=True)
+            )
+            sets = [builder.gep(weights, [builder.load(builder.gep(rows, [_I32(i)]))]) for i in range(n_sets)]
             total = None
             for k in range(n_vectors):
                 counter = logit = _const(0)
-                for lane in range(_LANES):
-                    i = k * _LANES + lane
-                    if i < n:
-                        value = builder.load(builder.gep(pc, [builder.load(builder.gep(pat, [_I32(i)]))]))
-                        index = builder.zext(builder.lshr(value, _I32(20)), _I64)
-                        counter = builder.insert_element(counter, value, _I32(lane))
-                        logit = builder.insert_element(logit, builder.load(builder.gep(ps, [index])), _I32(lane))
-                    elif i == n_vectors * _LANES - 1:
-                        logit = builder.insert_element(logit, _I32(BIAS), _I32(lane))
-                _store(builder, counter, pv, k)
-                _store(builder, logit, px, k)
-                weight = builder.ashr(builder.add(_load(builder, pa, k), _load(builder, pb, k)), _const(3))
-                part = builder.mul(weight, logit)
+                for lane in range(min(_LANES, n - k * _LANES)):
+                    index = builder.load(builder.gep(at, [_I32(k * _LANES + lane)]))
+                    value = builder.load(builder.gep(counters, [index]))
+                    index = builder.zext(builder.lshr(value, _I32(20)), _I64)
+                    counter = builder.insert_element(counter, value, _I32(lane))
+                    value = builder.load(builder.gep(stretch, [index]))
+                    logit = builder.insert_element(logit, value, _I32(lane))
+                if k == n_vectors - 1:
+                    logit = builder.insert_element(logit, _I32(BIAS), _I32(_LANES - 1))
+                _store(builder, counter, seen, k)
+                _store(builder, logit, logits, k)
+                weight = _load(builder, sets[0], k)
+                for row in sets[1:]:
+                    weight = builder.add(weight, _load(builder, row, k))
+                part = builder.mul(builder.ashr(weight, _const(3)), logit)
                 total = part if total is None else builder.add(total, part)
             dot = builder.ashr(_sum(builder, total), _I32(13))
             low, high = _I32(-LOGIT_MAX), _I32(LOGIT_MAX)
@@ -181,50 +183,49 @@ def _make_predict(n: int) -> Any:
     return predict
 
 
-def _make_train(n: int) -> Any:
+def _make_train(n: int, n_sets: int) -> Any:
     """Build `train` for n inputs."""
     n_vectors = n // _LANES + 1
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def train(
         typing: Any,
         counters: Any,
         at: Any,
-        wa: Any,
-        a: Any,
-        wb: Any,
-        b: Any,
+        weights: Any,
+        rows: Any,
         seen: Any,
         logits: Any,
         step: Any,
         bit: Any,
         rate_min: Any,
     ) -> Any:
-        """Learn from `bit`: move both weight sets by `step` times each input, and the n counters.
+        """Learn from `bit`: move the weights (those of rows after the first by half as much) and the counters.
 
         step i64 = ((bit << 16) - p16) * rate >> 8, within +-2^19 for rates below 2048: a product with a
         logit (below 2^12) stays within int32. A counter p20|r12 becomes p += ((t - p) >> 2) * r >> 10
         with t = 2^20 - 1 or 0 (below 2^18 * 2^12 = 2^30: no overflow) and
-        r = max(rate_min, r - 1 - (r * r >> 12)).
+        r = max(rate_min, r - 1 - (r * r >> 12)). Where two inputs are one counter, the later one stays.
         """
         signature = types.void(
-            counters, at, wa, types.int64, wb, types.int64, seen, logits, types.int64, types.int64, types.int64
+            counters, at, weights, rows, seen, logits, types.int64, types.int64, types.int64
         )
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            pc, pat = (_pointer(context, builder, sig.args[i], args[i]) for i in (0, 1))
-            pa = _pointer(context, builder, sig.args[2], args[2], args[3])
-            pb = _pointer(context, builder, sig.args[4], args[4], args[5])
-            pv, px = (_pointer(context, builder, sig.args[i], args[i]) for i in (6, 7))
-            step = _splat(builder, builder.trunc(args[8], _I32))
-            target = _splat(builder, builder.mul(builder.trunc(args[9], _I32), _I32((1 << 20) - 1)))
-            least = _splat(builder, builder.trunc(args[10], _I32))
+            counters, at, weights, rows, seen, logits = (
+                _pointer(context, builder, sig.args[i], args[i]) for i in range(6)
+            )
+            sets = [builder.gep(weights, [builder.load(builder.gep(rows, [_I32(i)]))]) for i in range(n_sets)]
+            step = _splat(builder, builder.trunc(args[6], _I32))
+            target = _splat(builder, builder.mul(builder.trunc(args[7], _I32), _I32((1 << 20) - 1)))
+            least = _splat(builder, builder.trunc(args[8], _I32))
             for k in range(n_vectors):
-                gain = builder.mul(_load(builder, px, k), step)
-                for pointer, shift in ((pa, 14), (pb, 15)):
+                gain = builder.mul(_load(builder, logits, k), step)
+                for i, row in enumerate(sets):
+                    shift = 14 if i == 0 else 15
                     move = builder.ashr(builder.add(gain, _const(1 << (shift - 1))), _const(shift))
-                    _store(builder, builder.add(_load(builder, pointer, k), move), pointer, k)
-                value = _load(builder, pv, k)
+                    _store(builder, builder.add(_load(builder, row, k), move), row, k)
+                value = _load(builder, seen, k)
                 rate, p = builder.and_(value, _const(4095)), builder.lshr(value, _const(12))
                 move = builder.mul(builder.ashr(builder.sub(target, p), _const(2)), rate)
                 p = builder.add(p, builder.ashr(move, _const(10)))
@@ -233,8 +234,8 @@ def _make_train(n: int) -> Any:
                 rate = builder.select(builder.icmp_signed(">", rate, least), rate, least)
                 value = builder.or_(builder.shl(p, _const(12)), rate)
                 for lane in range(min(_LANES, n - k * _LANES)):
-                    index = builder.load(builder.gep(pat, [_I32(k * _LANES + lane)]))
-                    builder.store(builder.extract_element(value, _I32(lane)), builder.gep(pc, [index]))
+                    index = builder.load(builder.gep(at, [_I32(k * _LANES + lane)]))
+                    builder.store(builder.extract_element(value, _I32(lane)), builder.gep(counters, [index]))
             return context.get_dummy_value()
 
         return signature, codegen
@@ -242,10 +243,8 @@ def _make_train(n: int) -> Any:
     return train
 
 
-predict5, train5 = _make_predict(5), _make_train(5)
-predict7, train7 = _make_predict(7), _make_train(7)
-predict15, train15 = _make_predict(15), _make_train(15)
-predict23, train23 = _make_predict(23), _make_train(23)
+predict7, train7 = _make_predict(7, 2), _make_train(7, 2)
+predict23, train23 = _make_predict(23, 3), _make_train(23, 3)
 
 
 @inline
@@ -255,7 +254,7 @@ def step_of(bit: int, p16: int, rate: int) -> int:
 
 
 @inline
-def refine(table: I32Array, row: int, logit: int) -> int:
+def refine(table: I32, row: int, logit: int) -> int:
     """Return the 16-bit probability that an adaptive map (33 points of 22 bits a row) gives a logit."""
     x = clamp(logit, -2048, 2047) + int64(2048)
     at = uint64(row * int64(33) + (x >> int64(7)))
@@ -264,7 +263,7 @@ def refine(table: I32Array, row: int, logit: int) -> int:
 
 
 @inline
-def refine_train(table: I32Array, row: int, logit: int, bit: int) -> None:
+def refine_train(table: I32, row: int, logit: int, bit: int) -> None:
     """Move both points of `refine` towards the bit, in proportion to their nearness.
 
     A point stays in 0..2^22-1: it moves by at most (128 * 5) / 2^14 = 1/25 of its distance to the target.
@@ -278,7 +277,7 @@ def refine_train(table: I32Array, row: int, logit: int, bit: int) -> None:
     table[at + uint64(1)] = int32(high + (((target - high) * f * int64(5)) >> int64(14)))
 
 
-def refine_table(n_rows: int) -> I32Array:
+def refine_table(n_rows: int) -> I32:
     """Return n_rows rows of 33 points that map every logit to its own probability."""
     points = np.clip((np.arange(33) - 16) * 128, -LOGIT_MAX, LOGIT_MAX)
     return np.tile(SQUASH[points + LOGIT_MAX + 1] << 6, n_rows).astype(np.int32)

@@ -11,11 +11,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from numba import int64, uint8, uint32, uint64
 
 from triptych_kernels import colormodel, mapmodel, runs
 from triptych_kernels._jit import inline, kernel
+from triptych_kernels.arrays import I32, I64, U8, U16, U32, U64
 from triptych_kernels.contextmix import (
     HALF,
     STRETCH,
@@ -31,6 +31,7 @@ from triptych_kernels.contextmix import (
 )
 from triptych_kernels.histories import NEXT_STATE, STATE_P
 from triptych_kernels.mapmodel import K1, K4, PAD
+from triptych_kernels.palettetree import Tree
 from triptych_kernels.rangecoder import code_bit, overrun
 from triptych_kernels.status import OK
 
@@ -44,10 +45,11 @@ DEAD = 0
 HISTORY_AT = 16
 FLAG_AT = HISTORY_AT + 2 * N_HISTORIES * 256
 COLOR_AT = FLAG_AT + N_FLAGS * 4096
-FLAG_ROWS_A = 3 * 64
-TREE_ROWS_B = 512
-ROWS_B = TREE_ROWS_B + 3 * 256
+FLAG_ROWS = 3 * 64
+PLACED_ROWS = 257
+EQUAL_ROWS = 256 + 3 * 256
 RATE_MIN = 16
+LEARNING_RATE = 160
 LEARNING_RATE_MIN = 30
 
 
@@ -55,47 +57,47 @@ class DenseModel(NamedTuple):
     """Adaptive state of one palette; a batch of maps with that palette goes on with it.
 
     lines: u8, 16 << line_bits, hashed: a check byte and 15 bit histories. counters: u32, see the *_AT
-    constants. weights_a, weights_b: i32 rows of WIDTH. refine_a, refine_b: i32 rows of 33. run_counters,
+    constants. weights: i32 rows of WIDTH. refine_a, refine_b: i32 rows of 33. run_counters,
     run_weights: see runs. matches: see mapmodel. taps: see colormodel. rate: i64
     (1), learning rate with 8 fractional bits.
     """
 
-    lines: npt.NDArray[np.uint8]
-    counters: npt.NDArray[np.uint32]
-    weights_a: npt.NDArray[np.int32]
-    weights_b: npt.NDArray[np.int32]
-    refine_a: npt.NDArray[np.int32]
-    refine_b: npt.NDArray[np.int32]
-    run_counters: npt.NDArray[np.uint32]
-    run_weights: npt.NDArray[np.int32]
-    matches: npt.NDArray[np.uint16]
-    taps: npt.NDArray[np.int32]
-    rate: npt.NDArray[np.int64]
+    lines: U8
+    counters: U32
+    weights: I32
+    refine_a: I32
+    refine_b: I32
+    run_counters: U32
+    run_weights: I32
+    matches: U16
+    taps: I32
+    rate: I64
 
 
-def new_model(k: int, line_bits: int, learning_rate: int) -> DenseModel:
+def new_model(k: int, line_bits: int) -> DenseModel:
     """Return the model before the first pixel; k colours, 2^line_bits lines of histories."""
     n = max(1, k - 1)
     counters = np.full(COLOR_AT + N_COLORS * n * 1024, HALF, np.uint32)
     counters[HISTORY_AT:FLAG_AT] = np.tile(STATE_P, 2 * N_HISTORIES)
-    rows_a = n + FLAG_ROWS_A
+    first_rows = n + FLAG_ROWS
+    weights = np.zeros((first_rows + PLACED_ROWS + EQUAL_ROWS) * WIDTH, np.int32)
+    weights[: first_rows * WIDTH] = 65536 * 42 // 230
     return DenseModel(
         np.zeros(16 << line_bits, np.uint8),
         counters,
-        np.full(rows_a * WIDTH, 65536 * 42 // 230, np.int32),
-        np.zeros(ROWS_B * WIDTH, np.int32),
-        refine_table(rows_a),
-        refine_table(ROWS_B),
+        weights,
+        refine_table(first_rows),
+        refine_table(EQUAL_ROWS),
         runs.new_counters(),
         runs.new_weights(),
         np.zeros((2, mapmodel.MATCH_SIZE), np.uint16),
         colormodel.new_taps(),
-        np.array([learning_rate << 8], np.int64),
+        np.array([LEARNING_RATE << 8], np.int64),
     )
 
 
 @inline
-def _find_lines(lines, line_bits, hashes, page, found):  # type: ignore[no-untyped-def]
+def _find_lines(lines: U8, line_bits: int, hashes: U64, page: int, found: I64) -> None:
     """Set found[0:13] to the lines of this page's histories; a line taken over starts empty.
 
     Two places are tried, a cache line's two halves; the one whose first history is the younger goes.
@@ -123,7 +125,7 @@ def _find_lines(lines, line_bits, hashes, page, found):  # type: ignore[no-untyp
 
 
 @inline
-def _history_inputs(lines, found, slot, first, at):  # type: ignore[no-untyped-def]
+def _history_inputs(lines: U8, found: I64, slot: int, first: int, at: I64) -> None:
     """Set at[0:13] to the counters of the histories in `slot`; an empty history has the dead counter."""
     for i in range(N_HISTORIES):
         state = int64(lines[uint64(found[i] + slot)])
@@ -131,7 +133,7 @@ def _history_inputs(lines, found, slot, first, at):  # type: ignore[no-untyped-d
 
 
 @inline
-def _color_inputs(placed, node, n_nodes, texture, at):  # type: ignore[no-untyped-def]
+def _color_inputs(placed: I32, node: int, n_nodes: int, texture: int, at: I64) -> None:
     """Set at[13:23]: counters of this node, chosen by pairs and triples of placed predictions."""
     p = placed
     gap = clamp(((int64(p[2]) - int64(p[6])) >> int64(4)) + int64(16), 0, 31)
@@ -151,7 +153,7 @@ def _color_inputs(placed, node, n_nodes, texture, at):  # type: ignore[no-untype
 
 
 @inline
-def _flag_inputs(s, stage, level, equal, same, history, at):  # type: ignore[no-untyped-def]
+def _flag_inputs(s: int, stage: int, level: int, equal: int, same: int, history: int, at: I64) -> None:
     """Set at[13:23] for the question "is the pixel candidate s"."""
     at[13] = (equal << int64(4)) | same
     at[14] = int64(4096) + (((history & int64(255)) << int64(4)) | same)
@@ -165,15 +167,31 @@ def _flag_inputs(s, stage, level, equal, same, history, at):  # type: ignore[no-
 
 
 @kernel
-def code_dense(plane, height, width, colors, n_channels, tree, model, line_bits, n_flags, coder, sink, source):  # type: ignore[no-untyped-def]
+def code_dense(
+    plane: U8,
+    height: int,
+    width: int,
+    colors: U8,
+    n_channels: int,
+    tree: Tree,
+    model: DenseModel,
+    line_bits: int,
+    n_flags: int,
+    coder: U64,
+    sink: U8 | None,
+    source: U8 | None,
+) -> int:
     """Code one index map; return OK or a status.
 
-    IN/OUT plane u8 (see mapmodel; the encoder's is full); IN colors u8 (k * 4), n_channels 4 if any colour is not
-    opaque, else 3; tree palettetree.Tree; model DenseModel IN/OUT; n_flags 0 to 3 candidates a
+    IN/OUT plane u8 (see mapmodel; the encoder's is full); IN colors u8 (k * 4), n_channels 4 if any colour
+    is not opaque, else 3; tree palettetree.Tree; model DenseModel IN/OUT; n_flags 0 to 3 candidates a
     pixel; coder IN/OUT; sink u8 (encoder) or None; source u8 (decoder) or None.
     """
     k = int64(tree.path.size)
     n_nodes = max(int64(1), k - int64(1))
+    placed_at = n_nodes + int64(FLAG_ROWS)
+    equal_at = placed_at + int64(PLACED_ROWS)
+    rows = np.zeros(3, np.int64)
     low, high, code, pos = coder[0], coder[1], coder[2], coder[3]
     stride = uint64(width + 2 * PAD)
     near, hashes = np.zeros(12, np.int64), np.zeros(13, np.uint64)
@@ -221,9 +239,8 @@ def code_dense(plane, height, width, colors, n_channels, tree, model, line_bits,
                 at_nine, at_six = mapmodel.match_slot(hashes[3]), mapmodel.match_slot(hashes[2])
                 mapmodel.odd_hashes(near, hashes)
                 mapmodel.stir(hashes, N_HISTORIES)
-                n_candidates, level, equal = int64(0), int64(0), int64(0)
+                n_candidates, level, equal = int64(0), int64(0), mapmodel.equalities(near)
                 if n_flags > 0:
-                    equal = mapmodel.equalities(near)
                     n_candidates, level = mapmodel.list_candidates(
                         near, flat, model.matches, at_nine, at_six, candidates
                     )
@@ -248,7 +265,9 @@ def code_dense(plane, height, width, colors, n_channels, tree, model, line_bits,
                         if node < int64(0):
                             node = int64(0)
                             texture = colormodel.predict_colors(colors, near, n_channels, predictions)
-                            colormodel.adaptive_prediction(colors, near, n_channels, model.taps, predictions, offsets)
+                            colormodel.adaptive_prediction(
+                                colors, near, n_channels, model.taps, predictions, offsets
+                            )
                         new_page, slot = int64(tree.page[node]), int64(tree.slot[node])
                         bit = path & int64(1)
                     if new_page != page:
@@ -258,28 +277,31 @@ def code_dense(plane, height, width, colors, n_channels, tree, model, line_bits,
                         _history_inputs(model.lines, found, slot, int64(HISTORY_AT + N_HISTORIES * 256), at)
                         _flag_inputs(candidate, stage, level, equal, same, trace[runs.HISTORY], at)
                         row_a = n_nodes + stage * int64(64) + level * int64(16) + same
-                        row_b = int64(TREE_ROWS_B) + stage * int64(256) + equal
+                        row_b = placed_at + int64(256)
+                        row_c = equal_at + int64(256) + stage * int64(256) + equal
                     else:
                         colormodel.project(predictions, tree.axis, node, placed)
                         _history_inputs(model.lines, found, slot, int64(HISTORY_AT), at)
                         _color_inputs(placed, node, n_nodes, texture, at)
                         row_a = node
-                        row_b = (int64(placed[22]) * int64(8) + texture) * int64(2) + int64(n_candidates > int64(0))
-                    a, b = row_a * int64(WIDTH), row_b * int64(WIDTH)
-                    logit = predict23(
-                        model.counters, at, STRETCH, model.weights_a, a, model.weights_b, b, seen, logits
-                    )
+                        row_b = placed_at + int64(placed[22]) * int64(8) + texture
+                        row_c = equal_at + equal
+                    rows[0], rows[1] = row_a * int64(WIDTH), row_b * int64(WIDTH)
+                    rows[2] = row_c * int64(WIDTH)
+                    logit = predict23(model.counters, at, STRETCH, model.weights, rows, seen, logits)
                     mixed = squash(logit)
-                    p = mixed * int64(2) + refine(model.refine_a, row_a, logit) + refine(model.refine_b, row_b, logit)
+                    p = (
+                        mixed * int64(2)
+                        + refine(model.refine_a, row_a, logit)
+                        + refine(model.refine_b, row_c - equal_at, logit)
+                    )
                     p = clamp((p + int64(2)) >> int64(2), 2, 65534)
                     low, high, code, pos, bit = code_bit(low, high, code, pos, bit, p, sink, source)
                     train23(
                         model.counters,
                         at,
-                        model.weights_a,
-                        a,
-                        model.weights_b,
-                        b,
+                        model.weights,
+                        rows,
                         seen,
                         logits,
                         step_of(bit, mixed, rate),
@@ -288,7 +310,7 @@ def code_dense(plane, height, width, colors, n_channels, tree, model, line_bits,
                     )
                     model.counters[DEAD] = uint32(HALF)
                     refine_train(model.refine_a, row_a, logit, bit)
-                    refine_train(model.refine_b, row_b, logit, bit)
+                    refine_train(model.refine_b, row_c - equal_at, logit, bit)
                     for i in range(N_HISTORIES):
                         line = uint64(found[i] + slot)
                         model.lines[line] = NEXT_STATE[uint64(int64(model.lines[line]) * int64(2) + bit)]

@@ -1,4 +1,4 @@
-"""The fast index-map coder: direct contexts and counters, seven inputs a decision; several million pixels a second.
+"""The fast index-map coder: direct contexts and counters, seven inputs a decision.
 
 It asks the same questions as the dense coder, with less to go by: three hashed contexts without check
 bytes and four direct ones. With `pairs`, decisions down the tree mix two counters only: for photographs,
@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from numba import int64, uint8, uint64
 
 from triptych_kernels import colormodel, mapmodel, runs
 from triptych_kernels._jit import inline, kernel
+from triptych_kernels.arrays import I32, I64, U8, U16, U32, U64
 from triptych_kernels.contextmix import (
     HALF,
     STRETCH,
@@ -26,16 +26,18 @@ from triptych_kernels.contextmix import (
     train7,
 )
 from triptych_kernels.mapmodel import K1, K4, PAD
+from triptych_kernels.palettetree import Tree
 from triptych_kernels.rangecoder import code_bit, overrun
 from triptych_kernels.status import OK
 
 N_HASHED = 3
 N_DIRECT = 4
 WIDTH = 8
-FLAG_ROWS_A = 3 * 64
-TREE_ROWS_B = 256
-ROWS_B = TREE_ROWS_B + 3 * 256
+FLAG_ROWS = 3 * 64
+EQUAL_AT = 256
+SECOND_ROWS = EQUAL_AT + 3 * 256
 RATE_MIN = 32
+LEARNING_RATE = 300
 LEARNING_RATE_MIN = 60
 PAIR_GAIN = 1
 
@@ -44,38 +46,38 @@ class FastModel(NamedTuple):
     """Adaptive state of one palette; a batch of maps with that palette goes on with it.
 
     counters: u32: N_DIRECT * 4096 for candidates, N_DIRECT * n * 1024 for tree nodes, then 3 << line_bits
-    hashed in lines of 16. weights_a, weights_b: i32 rows of WIDTH. pair_weights: i32 (n * 16).
+    hashed in lines of 16. weights: i32 rows of WIDTH. pair_weights: i32 (n * 16).
     run_counters, run_weights: see runs. matches: see mapmodel. rate: i64 (1), 8 fractional bits.
     """
 
-    counters: npt.NDArray[np.uint32]
-    weights_a: npt.NDArray[np.int32]
-    weights_b: npt.NDArray[np.int32]
-    pair_weights: npt.NDArray[np.int32]
-    run_counters: npt.NDArray[np.uint32]
-    run_weights: npt.NDArray[np.int32]
-    matches: npt.NDArray[np.uint16]
-    rate: npt.NDArray[np.int64]
+    counters: U32
+    weights: I32
+    pair_weights: I32
+    run_counters: U32
+    run_weights: I32
+    matches: U16
+    rate: I64
 
 
-def new_model(k: int, line_bits: int, learning_rate: int) -> FastModel:
+def new_model(k: int, line_bits: int) -> FastModel:
     """Return the model before the first pixel; k colours, 3 * 2^line_bits hashed counters."""
     n = max(1, k - 1)
-    rows_a = n + FLAG_ROWS_A
+    first_rows = n + FLAG_ROWS
+    weights = np.zeros((first_rows + SECOND_ROWS) * WIDTH, np.int32)
+    weights[: first_rows * WIDTH] = 20480
     return FastModel(
         np.full(N_DIRECT * (4096 + n * 1024) + (N_HASHED << line_bits), HALF, np.uint32),
-        np.full(rows_a * WIDTH, 20480, np.int32),
-        np.zeros(ROWS_B * WIDTH, np.int32),
+        weights,
         np.full(n * 16, 40000, np.int32),
         runs.new_counters(),
         runs.new_weights(),
         np.zeros((2, mapmodel.MATCH_SIZE), np.uint16),
-        np.array([learning_rate << 8], np.int64),
+        np.array([LEARNING_RATE << 8], np.int64),
     )
 
 
 @inline
-def _find_lines(hashes, page, hashed_at, line_bits, found):  # type: ignore[no-untyped-def]
+def _find_lines(hashes: U64, page: int, hashed_at: int, line_bits: int, found: I64) -> None:
     """Set found[0:3] to the first counters of this page's lines."""
     salt = uint64(page + 1) * K1
     shift = uint64(64 + 4) - uint64(line_bits)
@@ -85,7 +87,7 @@ def _find_lines(hashes, page, hashed_at, line_bits, found):  # type: ignore[no-u
 
 
 @inline
-def _flag_inputs(s, stage, level, equal, same, history, at):  # type: ignore[no-untyped-def]
+def _flag_inputs(s: int, stage: int, level: int, equal: int, same: int, history: int, at: I64) -> None:
     """Set at[3:7] for the question "is the pixel candidate s"."""
     at[3] = (equal << int64(4)) | same
     at[4] = int64(4096) + (((history & int64(255)) << int64(4)) | same)
@@ -94,7 +96,7 @@ def _flag_inputs(s, stage, level, equal, same, history, at):  # type: ignore[no-
 
 
 @inline
-def _color_inputs(placed, node, n_nodes, texture, at):  # type: ignore[no-untyped-def]
+def _color_inputs(placed: I32, node: int, n_nodes: int, texture: int, at: I64) -> None:
     """Set at[3:7]: counters of this node, chosen by placed predictions."""
     p = placed
     at[3] = int64(p[9]) * int64(8) + texture
@@ -106,15 +108,29 @@ def _color_inputs(placed, node, n_nodes, texture, at):  # type: ignore[no-untype
 
 
 @kernel
-def code_fast(  # type: ignore[no-untyped-def]
-    plane, height, width, colors, n_channels, tree, model, line_bits, n_flags, pairs, coder, sink, source
-):
+def code_fast(
+    plane: U8,
+    height: int,
+    width: int,
+    colors: U8,
+    n_channels: int,
+    tree: Tree,
+    model: FastModel,
+    line_bits: int,
+    n_flags: int,
+    pairs: int,
+    coder: U64,
+    sink: U8 | None,
+    source: U8 | None,
+) -> int:
     """Code one index map; return OK or a status.
 
     Arguments as densemap.code_dense; pairs: 1 if tree decisions mix two counters only.
     """
     k = int64(tree.path.size)
     n_nodes = max(int64(1), k - int64(1))
+    second_at = n_nodes + int64(FLAG_ROWS)
+    rows = np.zeros(2, np.int64)
     hashed_at = int64(N_DIRECT) * (int64(4096) + n_nodes * int64(1024))
     low, high, code, pos = coder[0], coder[1], coder[2], coder[3]
     stride = uint64(width + 2 * PAD)
@@ -183,11 +199,9 @@ def code_fast(  # type: ignore[no-untyped-def]
                     for i in range(N_HASHED):
                         at[i] = found[i] + slot
                     _flag_inputs(candidate, stage, level, equal, same, trace[runs.HISTORY], at)
-                    a = (n_nodes + stage * int64(64) + level * int64(16) + same) * int64(WIDTH)
-                    b = (int64(TREE_ROWS_B) + stage * int64(256) + equal) * int64(WIDTH)
-                    logit = predict7(
-                        model.counters, at, STRETCH, model.weights_a, a, model.weights_b, b, seen, logits
-                    )
+                    rows[0] = (n_nodes + stage * int64(64) + level * int64(16) + same) * int64(WIDTH)
+                    rows[1] = (second_at + int64(EQUAL_AT) + stage * int64(256) + equal) * int64(WIDTH)
+                    logit = predict7(model.counters, at, STRETCH, model.weights, rows, seen, logits)
                     p = squash(logit)
                     if sink is not None:
                         bit = int64(int64(plane[q]) == candidate)
@@ -195,19 +209,7 @@ def code_fast(  # type: ignore[no-untyped-def]
                         low, high, code, pos, bit, clamp(p, 2, 65534), sink, source
                     )
                     step = step_of(bit, p, rate)
-                    train7(
-                        model.counters,
-                        at,
-                        model.weights_a,
-                        a,
-                        model.weights_b,
-                        b,
-                        seen,
-                        logits,
-                        step,
-                        bit,
-                        int64(RATE_MIN),
-                    )
+                    train7(model.counters, at, model.weights, rows, seen, logits, step, bit, int64(RATE_MIN))
                     if bit == int64(1):
                         s = candidate
                     stage += int64(1)
@@ -236,27 +238,16 @@ def code_fast(  # type: ignore[no-untyped-def]
                         for i in range(N_HASHED):
                             at[i] = found[i] + slot
                         _color_inputs(placed, node, n_nodes, texture, at)
-                        a, b = node * int64(WIDTH), (int64(placed[17]) * int64(8) + texture) * int64(WIDTH)
-                        logit = predict7(
-                            model.counters, at, STRETCH, model.weights_a, a, model.weights_b, b, seen, logits
-                        )
+                        rows[0] = node * int64(WIDTH)
+                        rows[1] = (second_at + int64(placed[17]) * int64(8) + texture) * int64(WIDTH)
+                        logit = predict7(model.counters, at, STRETCH, model.weights, rows, seen, logits)
                         p = squash(logit)
                         low, high, code, pos, bit = code_bit(
                             low, high, code, pos, bit, clamp(p, 2, 65534), sink, source
                         )
                         step = step_of(bit, p, rate)
                         train7(
-                            model.counters,
-                            at,
-                            model.weights_a,
-                            a,
-                            model.weights_b,
-                            b,
-                            seen,
-                            logits,
-                            step,
-                            bit,
-                            int64(RATE_MIN),
+                            model.counters, at, model.weights, rows, seen, logits, step, bit, int64(RATE_MIN)
                         )
                     node = int64(tree.right[node]) if bit == int64(1) else int64(tree.left[node])
                     if node < int64(0):

@@ -13,12 +13,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from llvmlite import ir
 from numba import int64, types, uint8, uint16, uint64
 from numba.extending import intrinsic
 
 from triptych_kernels._jit import inline
+from triptych_kernels.arrays import I64, U8, U16, U64
 from triptych_kernels.contextmix import _pointer
 
 PAD = 4
@@ -30,21 +30,21 @@ K3 = uint64(0xA0761D6478BD642F)
 K4 = uint64(0xE7037ED1A0B428DB)
 
 
-def new_plane(height: int, width: int) -> npt.NDArray[np.uint8]:
+def new_plane(height: int, width: int) -> U8:
     """Return an empty plane; its pixels are plane_pixels(plane, height, width)."""
     return np.zeros((height + PAD) * (width + 2 * PAD), np.uint8)
 
 
-def plane_pixels(plane: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
+def plane_pixels(plane: U8, height: int, width: int) -> U8:
     """Return the view of a plane's pixels, (height, width)."""
     return plane.reshape(height + PAD, width + 2 * PAD)[PAD:, PAD : PAD + width]
 
 
 @inline
-def pad_row(plane, q, width, first_row):  # type: ignore[no-untyped-def]
-    """Set the padding that row q (its first pixel's offset) needs: its own left, and the right of the row above.
+def pad_row(plane: U8, q: int, width: int, first_row: bool) -> None:
+    """Set the padding that the row beginning at q needs: its own left, and the right of the row above.
 
-    Left of a row stands the pixel above its first; right of a row stands its last pixel; above the first row, 0.
+    Left of a row stands the pixel above its first; right of a row its last pixel; above the first row, 0.
     """
     up = q - width - uint64(2 * PAD)
     for i in range(PAD):
@@ -54,7 +54,7 @@ def pad_row(plane, q, width, first_row):  # type: ignore[no-untyped-def]
 
 
 @inline
-def look_around(plane, q, stride, near):  # type: ignore[no-untyped-def]
+def look_around(plane: U8, q: int, stride: int, near: I64) -> None:
     """Fill `near` for the pixel at q."""
     up = q - stride
     up2 = up - stride
@@ -67,7 +67,7 @@ def look_around(plane, q, stride, near):  # type: ignore[no-untyped-def]
 
 
 @inline
-def growing_hashes(near, hashes):  # type: ignore[no-untyped-def]
+def growing_hashes(near: I64, hashes: U64) -> None:
     """Set hashes[0:4] (u64) from the nearest two, four, six and nine neighbours."""
     two = (uint64(near[0] + 1) * K1) ^ (uint64(near[1] + 1) * K2)
     four = (two ^ (uint64(near[2] + 1) * K3) ^ (uint64(near[3] + 1) * K4)) * K1
@@ -79,7 +79,7 @@ def growing_hashes(near, hashes):  # type: ignore[no-untyped-def]
 
 
 @inline
-def odd_hashes(near, hashes):  # type: ignore[no-untyped-def]
+def odd_hashes(near: I64, hashes: U64) -> None:
     """Set hashes[4:13]: all twelve neighbours, and shapes that leave some out."""
     w, n, nw, ne = uint64(near[0] + 1), uint64(near[1] + 1), uint64(near[2] + 1), uint64(near[3] + 1)
     ww, nn = uint64(near[4] + 1), uint64(near[5] + 1)
@@ -97,7 +97,7 @@ def odd_hashes(near, hashes):  # type: ignore[no-untyped-def]
 
 
 @inline
-def stir(hashes, n):  # type: ignore[no-untyped-def]
+def stir(hashes: U64, n: int) -> None:
     """Make hashes[0:n] differ from each other and from their inputs in every bit."""
     for i in range(n):
         h = (hashes[i] + uint64(i + 1)) * K2
@@ -105,13 +105,13 @@ def stir(hashes, n):  # type: ignore[no-untyped-def]
 
 
 @inline
-def match_slot(h):  # type: ignore[no-untyped-def]
+def match_slot(h: int) -> int:
     """Return where an unstirred hash stands in a match table."""
     return int64((h * K2) >> uint64(48))
 
 
 @inline
-def equalities(near):  # type: ignore[no-untyped-def]
+def equalities(near: I64) -> int:
     """Return eight bits: which pairs of neighbours are equal."""
     return (
         int64(near[0] == near[1])
@@ -126,7 +126,7 @@ def equalities(near):  # type: ignore[no-untyped-def]
 
 
 @inline
-def equals_near(s, near):  # type: ignore[no-untyped-def]
+def equals_near(s: int, near: I64) -> int:
     """Return four bits: is s equal to W, N, NE, NW."""
     return (
         int64(s == near[0])
@@ -137,7 +137,9 @@ def equals_near(s, near):  # type: ignore[no-untyped-def]
 
 
 @inline
-def list_candidates(near, flat, matches, at_nine, at_six, candidates):  # type: ignore[no-untyped-def]
+def list_candidates(
+    near: I64, flat: bool, matches: U16, at_nine: int, at_six: int, candidates: I64
+) -> tuple[int, int]:
     """Fill candidates[0:3] with likely indices, none twice, and return (how many, confidence 0..3).
 
     candidates is i64 (2, 4): index and where it is from (0 = match table, 1 to 4 = W, N, NE, NW). `matches`
@@ -174,7 +176,7 @@ def list_candidates(near, flat, matches, at_nine, at_six, candidates):  # type: 
 
 
 @inline
-def flag_slot(stage, candidates):  # type: ignore[no-untyped-def]
+def flag_slot(stage: int, candidates: I64) -> int:
     """Return the place, 1 to 15, of a candidate's histories in the line of the first candidate."""
     if stage == int64(0):
         return int64(1)
@@ -182,7 +184,7 @@ def flag_slot(stage, candidates):  # type: ignore[no-untyped-def]
 
 
 @inline
-def remember_match(matches, at, s):  # type: ignore[no-untyped-def]
+def remember_match(matches: U16, at: int, s: int) -> None:
     """Tell one match table (u16) that index s followed the surroundings `at`."""
     seen = int64(matches[at])
     confidence = (seen >> int64(8)) - int64(1)
@@ -195,14 +197,16 @@ def remember_match(matches, at, s):  # type: ignore[no-untyped-def]
     matches[at] = uint16(((confidence + int64(1)) << int64(8)) | keep)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def prefetch(typing: Any, table: Any, offset: Any) -> Any:
     """Ask for the cache line of table[offset]."""
     signature = types.void(table, types.int64)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         byte, i32 = ir.IntType(8), ir.IntType(32)
-        pointer = builder.bitcast(_pointer(context, builder, sig.args[0], args[0], args[1]), byte.as_pointer())
+        pointer = builder.bitcast(
+            _pointer(context, builder, sig.args[0], args[0], args[1]), byte.as_pointer()
+        )
         kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), i32, i32, i32])
         name = "llvm.prefetch.p0"
         function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)

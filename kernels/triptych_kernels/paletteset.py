@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from numba import int64, uint64
 
 from triptych_kernels._jit import inline, kernel
+from triptych_kernels.arrays import I32, I64, U8, U32, U64
 from triptych_kernels.contextmix import HALF, STRETCH, clamp, predict7, squash, step_of, train7
 from triptych_kernels.mapmodel import K1, K2, K3, K4
 from triptych_kernels.rangecoder import code_bit, overrun
@@ -33,30 +33,28 @@ HAS_ALPHA, HAS_COLOR = 1, 2
 
 
 class PaletteModel(NamedTuple):
-    """Adaptive state over the palettes of a frame: counters u32, weights_a i32 (32 rows of 8), weights_b the same."""
+    """Adaptive state over the palettes of a frame: counters u32, weights i32 (64 rows of 8)."""
 
-    counters: npt.NDArray[np.uint32]
-    weights_a: npt.NDArray[np.int32]
-    weights_b: npt.NDArray[np.int32]
+    counters: U32
+    weights: I32
 
 
 def new_model() -> PaletteModel:
     """Return the model before the first palette of a frame."""
     return PaletteModel(
         np.full(SIZE_AT + 256 + 4, HALF, np.uint32),
-        np.full(32 * WIDTH, 17000, np.int32),
-        np.zeros(32 * WIDTH, np.int32),
+        np.repeat(np.array([17000, 0], np.int32), 32 * WIDTH),
     )
 
 
-def layout_of(colors: npt.NDArray[np.uint8]) -> int:
+def layout_of(colors: U8) -> int:
     """Return the least layout that can hold these colours, u8 (k, 4)."""
     has_alpha = bool((colors[:, 3] != 255).any())
     has_color = bool((colors[:, 0] != colors[:, 1]).any() or (colors[:, 2] != colors[:, 1]).any())
     return HAS_ALPHA * has_alpha + HAS_COLOR * has_color
 
 
-def layout_bits(layout: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def layout_bits(layout: int) -> tuple[I64, I64]:
     """Return channel and level (7 = most significant) of each bit of a key, first bit first."""
     alpha = [(ALPHA, level) for level in range(7, -1, -1)] if layout & HAS_ALPHA else []
     channels = (GREEN, RED, BLUE) if layout & HAS_COLOR else (GREEN,)
@@ -64,7 +62,7 @@ def layout_bits(layout: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int6
     return np.ascontiguousarray(bits[:, 0]), np.ascontiguousarray(bits[:, 1])
 
 
-def colors_to_keys(colors: npt.NDArray[np.uint8], layout: int) -> npt.NDArray[np.uint64]:
+def colors_to_keys(colors: U8, layout: int) -> U64:
     """Return the keys of colours, u8 (k, 4)."""
     r, g, b, a = (colors[:, c].astype(np.uint64) for c in range(4))
     planes = {GREEN: g, RED: (r - g + np.uint64(128)) & np.uint64(255), ALPHA: np.uint64(255) - a}
@@ -75,7 +73,7 @@ def colors_to_keys(colors: npt.NDArray[np.uint8], layout: int) -> npt.NDArray[np
     return keys
 
 
-def keys_to_colors(keys: npt.NDArray[np.uint64], layout: int) -> npt.NDArray[np.uint8]:
+def keys_to_colors(keys: U64, layout: int) -> U8:
     """Return the colours of keys: the inverse of `colors_to_keys`."""
     planes = {c: np.zeros(len(keys), np.uint64) for c in (GREEN, RED, BLUE, ALPHA)}
     channels, levels = layout_bits(layout)
@@ -91,42 +89,78 @@ def keys_to_colors(keys: npt.NDArray[np.uint64], layout: int) -> npt.NDArray[np.
 
 
 @inline
-def _code_plain(counters, at, low, high, code, pos, bit, sink, source):  # type: ignore[no-untyped-def]
+def _code_plain(
+    counters: U32,
+    at: int,
+    low: int,
+    high: int,
+    code: int,
+    pos: int,
+    bit: int,
+    sink: U8 | None,
+    source: U8 | None,
+) -> tuple[int, int, int, int, int]:
     """Code a bit with the probability of one counter, and train the counter."""
     value = int64(counters[at])
     p, rate = value >> int64(12), value & int64(4095)
-    low, high, code, pos, bit = code_bit(low, high, code, pos, bit, clamp(p >> int64(4), 32, 65504), sink, source)
+    low, high, code, pos, bit = code_bit(
+        low, high, code, pos, bit, clamp(p >> int64(4), 32, 65504), sink, source
+    )
     p += (((bit * int64((1 << 20) - 1) - p) >> int64(2)) * rate) >> int64(10)
     rate = max(int64(RATE_MIN), rate - int64(1) - ((rate * rate) >> int64(12)))
     counters[at] = np.uint32((p << int64(12)) | rate)
     return low, high, code, pos, bit
 
 
+@inline
+def _code_number(
+    counters: U32,
+    first: int,
+    n_bits: int,
+    number: int,
+    low: int,
+    high: int,
+    code: int,
+    pos: int,
+    sink: U8 | None,
+    source: U8 | None,
+) -> tuple[int, int, int, int, int]:
+    """Code a number of n_bits, most significant bit first; each prefix has a counter of its own."""
+    node = int64(1)
+    for i in range(n_bits):
+        bit = (number >> int64(n_bits - 1 - i)) & int64(1)
+        low, high, code, pos, bit = _code_plain(
+            counters, first + node, low, high, code, pos, bit, sink, source
+        )
+        node = node * int64(2) + bit
+    return low, high, code, pos, node - (int64(1) << int64(n_bits))
+
+
 @kernel
-def code_size(k, layout, model, coder, sink, source):  # type: ignore[no-untyped-def]
+def code_size(
+    k: int, layout: int, model: PaletteModel, coder: U64, sink: U8 | None, source: U8 | None
+) -> int:
     """Code the number of colours (1 to 256) and the layout; return (k - 1) * 4 + layout."""
     low, high, code, pos = coder[0], coder[1], coder[2], coder[3]
-    symbol = (int64(k) - int64(1)) * int64(4) + int64(layout)
-    node, n_read = int64(1), int64(0)
-    for i in range(10):
-        bit = (symbol >> int64(9 - i)) & int64(1)
-        if i == 8:
-            node = int64(257)
-        at = uint64(SIZE_AT - 1 + node) if i < 9 else uint64(SIZE_AT + 257 + n_read % int64(2))
-        low, high, code, pos, bit = _code_plain(model.counters, at, low, high, code, pos, bit, sink, source)
-        node = node * int64(2) + bit
-        n_read = n_read * int64(2) + bit
+    low, high, code, pos, size = _code_number(
+        model.counters, int64(SIZE_AT), 8, int64(k) - int64(1), low, high, code, pos, sink, source
+    )
+    low, high, code, pos, layout = _code_number(
+        model.counters, int64(SIZE_AT + 256), 2, int64(layout), low, high, code, pos, sink, source
+    )
     coder[0], coder[1], coder[2], coder[3] = low, high, code, pos
-    return n_read
+    return size * int64(4) + layout
 
 
 @inline
-def _surroundings(channels, levels, depth, prefix, last, last2, n_bits, facts):  # type: ignore[no-untyped-def]
+def _surroundings(
+    channels: I64, levels: I64, depth: int, prefix: int, last: int, last2: int, n_bits: int, facts: I64
+) -> None:
     """Gather what is known at a trie node about the bit that comes: facts i64 (8).
 
-    0, 1: this channel's bits five and four levels up (2 = there are none); 2: all its higher bits; 3: do they equal
-    the last colour's; 4: 1 if above it, 2 if below; 5: do they equal those of the colour before; 6: what the other
-    channels have at this level; 7: the last colour's bit here.
+    0, 1: this channel's bits five and four levels up (2 = there are none); 2: all its higher bits; 3: do
+    they equal the last colour's; 4: 1 if above it, 2 if below; 5: do they equal those of the colour before; 6: what
+    the other channels have at this level; 7: the last colour's bit here.
     """
     channel, level = channels[depth], levels[depth]
     facts[0], facts[1], facts[2], facts[3] = int64(2), int64(2), int64(0), int64(1)
@@ -151,9 +185,14 @@ def _surroundings(channels, levels, depth, prefix, last, last2, n_bits, facts): 
 
 
 @inline
-def _inputs(kind, channel, level, n, facts, depth, prefix, last, at):  # type: ignore[no-untyped-def]
-    """Set at[0:5] for a decision at a node of n keys; return the bucket of n."""
-    bucket = min(n, int64(4)) if n < int64(5) else (int64(5) if n < int64(9) else (int64(6) if n < int64(33) else int64(7)))
+def _inputs(
+    kind: int, channel: int, level: int, n: int, facts: I64, depth: int, prefix: int, last: int, at: I64
+) -> int:
+    """Set at[0:7] for a decision at a node of n keys; return the bucket of n.
+
+    The last two look up the whole prefix, alone and with the last colour: colours come again.
+    """
+    bucket = min(n, int64(4)) + int64(n >= int64(5)) + int64(n >= int64(9)) + int64(n >= int64(33))
     which = kind * int64(4) + channel
     place = which * int64(8) + level
     at[0] = (kind * int64(8) + bucket) * int64(32) + channel * int64(8) + level
@@ -171,16 +210,25 @@ def _inputs(kind, channel, level, n, facts, depth, prefix, last, at):  # type: i
 
 
 @kernel
-def code_keys(keys, n_keys, channels, levels, model, coder, sink, source):  # type: ignore[no-untyped-def]
+def code_keys(
+    keys: U64,
+    n_keys: int,
+    channels: I64,
+    levels: I64,
+    model: PaletteModel,
+    coder: U64,
+    sink: U8 | None,
+    source: U8 | None,
+) -> int:
     """Code n_keys ascending keys; return OK or a status.
 
-    IN/OUT keys u64 (n_keys; the encoder's are full), channels and levels of layout_bits, model, coder; sink u8
-    (encoder) or None; source u8 (decoder) or None. A decoder's keys come out ascending and no key
-    twice: at the last level both halves hold at most one key, or the status is not OK.
+    IN/OUT keys u64 (n_keys; the encoder's are full), channels and levels of layout_bits, model, coder; sink
+    u8 (encoder) or None; source u8 (decoder) or None. A decoder's keys come out ascending and no key twice:
+    below the last bit there is one key, or the status is BAD_SYMBOL.
     """
     low, high, code, pos = coder[0], coder[1], coder[2], coder[3]
     n_bits = int64(channels.size)
-    at, facts = np.zeros(7, np.int64), np.zeros(8, np.int64)
+    at, facts, rows = np.zeros(7, np.int64), np.zeros(8, np.int64), np.zeros(2, np.int64)
     seen, logits = np.zeros(WIDTH, np.uint32), np.zeros(WIDTH, np.int32)
     # Depth first, left first: at most one waiting node a level.
     first, end = np.zeros(40, np.int64), np.zeros(40, np.int64)
@@ -223,25 +271,13 @@ def code_keys(keys, n_keys, channels, levels, model, coder, sink, source):  # ty
                     bit = int64(n_left > middle)
             detailed = kind * int64(4) + min(halvings, int64(3))
             bucket = _inputs(detailed, channels[depth], levels[depth], n, facts, depth, prefix, last, at)
-            a = (kind * int64(8) + bucket) * int64(WIDTH)
-            b = (channels[depth] * int64(8) + levels[depth]) * int64(WIDTH)
-            logit = predict7(model.counters, at, STRETCH, model.weights_a, a, model.weights_b, b, seen, logits)
+            rows[0] = (kind * int64(8) + bucket) * int64(WIDTH)
+            rows[1] = (int64(32) + channels[depth] * int64(8) + levels[depth]) * int64(WIDTH)
+            logit = predict7(model.counters, at, STRETCH, model.weights, rows, seen, logits)
             p = squash(logit)
             low, high, code, pos, bit = code_bit(low, high, code, pos, bit, clamp(p, 32, 65504), sink, source)
             step = step_of(bit, p, LEARNING_RATE)
-            train7(
-                model.counters,
-                at,
-                model.weights_a,
-                a,
-                model.weights_b,
-                b,
-                seen,
-                logits,
-                step,
-                bit,
-                int64(RATE_MIN),
-            )
+            train7(model.counters, at, model.weights, rows, seen, logits, step, bit, int64(RATE_MIN))
             if kind == int64(0):
                 n_left = int64(1) - bit
                 break

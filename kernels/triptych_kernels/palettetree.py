@@ -10,13 +10,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from numba import int32, int64
 
 from triptych_kernels._jit import inline, kernel
-
-I32Array = npt.NDArray[np.int32]
-I64Array = npt.NDArray[np.int64]
+from triptych_kernels.arrays import I32, I64, U8
 
 DIRECTIONS = np.array(
     [
@@ -48,16 +45,16 @@ class Tree(NamedTuple):
     path: i64 (k), the decisions that lead to colour s, first decision in bit 0.
     """
 
-    left: I32Array
-    right: I32Array
-    axis: I32Array
-    page: I32Array
-    slot: I32Array
-    path: I64Array
+    left: I32
+    right: I32
+    axis: I32
+    page: I32
+    slot: I32
+    path: I64
 
 
 @inline
-def _isqrt(n):  # type: ignore[no-untyped-def]
+def _isqrt(n: int) -> int:
     """Return the integer square root of n < 2^62, by Newton's rule from above."""
     x = int64(1)
     while x * x < n:
@@ -68,7 +65,7 @@ def _isqrt(n):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _split(colors, ids, lo, hi, keys, axis_row):  # type: ignore[no-untyped-def]
+def _split(colors: U8, ids: I64, lo: int, hi: int, keys: I64, axis_row: I32) -> int:
     """Sort ids[lo:hi] along its widest direction, fill axis_row, return where the second half begins.
 
     Sums: projections are below 256 * 255 * sqrt(3) < 2^17, so n * sum of squares < 2^8 * 2^8 * 2^34 = 2^50.
@@ -114,7 +111,7 @@ def _split(colors, ids, lo, hi, keys, axis_row):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _build(colors, left, right, axis, page, slot, path, work):  # type: ignore[no-untyped-def]
+def _build(colors: U8, left: I32, right: I32, axis: I32, page: I32, slot: I32, path: I64, work: I64) -> None:
     """Fill a tree. IN colors u8 (k, 4), k >= 2; OUT the fields of Tree; work i64 (6, 512)."""
     k = int64(colors.shape[0])
     ids, keys, lows, highs, parents, prefixes = work[0], work[1], work[2], work[3], work[4], work[5]
@@ -169,7 +166,7 @@ def _build(colors, left, right, axis, page, slot, path, work):  # type: ignore[n
             first += int64(1)
 
 
-def build_tree(colors: npt.NDArray[np.uint8]) -> Tree:
+def build_tree(colors: U8) -> Tree:
     """Return the tree of a palette, u8 (k, 4), 1 <= k <= 256, no colour twice."""
     k = len(colors)
     n = max(1, k - 1)

@@ -5,9 +5,11 @@ lower part. Whenever low and high share their top byte, that byte is settled and
 
 The same function codes both ways and is compiled apart for each: with `source` None it is the encoder
 and writes to `sink`; with `sink` None it is the decoder. (Numba drops a branch under `x is not None` when
-x is None, and only then: code for the encoder stands under `sink is not None`, never under an `else`.) Behind the end of its source a decoder reads
-zeros, so trailing zero bytes need not be there; `tail` says which bytes an encoder leaves at the end, and
-a decoder holds its own last 32 bits against it: whatever was not written by an encoder is refused.
+x is None, and only then: code for the encoder stands under `sink is not None`, never under an `else`.)
+
+Behind the end of its source a decoder reads zeros, so trailing zero bytes need not be there; `tail` says
+which bytes an encoder leaves at the end, and a decoder holds its own last 32 bits against it: whatever was
+not written by an encoder is refused.
 
 Invariants: low <= mid < high because p16 < 65536 and, after renormalisation, high - low >= 2^24 - 1 or
 the top bytes differ; in the worst case (high - low < 65536) mid >= low still holds, and both parts keep
@@ -17,14 +19,13 @@ at least one number, so coding stays exact, only less tight.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from numba import int64, uint8, uint64
 
 from triptych_kernels._jit import inline, kernel
+from triptych_kernels.arrays import U8, U64
 from triptych_kernels.status import INPUT_EXHAUSTED, OK, OUTPUT_FULL, TAIL_MISMATCH
 
-U8Array = npt.NDArray[np.uint8]
-Coder = npt.NDArray[np.uint64]
+Coder = U64
 """u64 (4): low, high, code (the decoder's 32 bits of the source), position in source or sink."""
 
 
@@ -34,7 +35,7 @@ def new_coder() -> Coder:
 
 
 @inline
-def _shift_byte(high, code, pos, sink, source):  # type: ignore[no-untyped-def]
+def _shift_byte(high: int, code: int, pos: int, sink: U8 | None, source: U8 | None) -> int:
     """Move the settled top byte to `sink`, or the next byte of `source` into `code`; return code."""
     if sink is not None and pos < uint64(sink.size):
         sink[pos] = uint8(high >> uint64(24))
@@ -46,7 +47,9 @@ def _shift_byte(high, code, pos, sink, source):  # type: ignore[no-untyped-def]
 
 
 @inline
-def code_bit(low, high, code, pos, bit, p16, sink, source):  # type: ignore[no-untyped-def]
+def code_bit(
+    low: int, high: int, code: int, pos: int, bit: int, p16: int, sink: U8 | None, source: U8 | None
+) -> tuple[int, int, int, int, int]:
     """Code one decision; return (low, high, code, pos, bit).
 
     u64 low, high, code, pos; i64 bit (ignored by the decoder); i64 p16 in 1..65535. A full sink or an
@@ -70,7 +73,7 @@ def code_bit(low, high, code, pos, bit, p16, sink, source):  # type: ignore[no-u
 
 
 @inline
-def tail(low, high):  # type: ignore[no-untyped-def]
+def tail(low: int, high: int) -> int:
     """Return the number in [low, high] with the most trailing zero bytes; the least of these."""
     for n_zero in (32, 24, 16, 8):
         mask = (uint64(1) << uint64(n_zero)) - uint64(1)
@@ -81,7 +84,7 @@ def tail(low, high):  # type: ignore[no-untyped-def]
 
 
 @inline
-def overrun(pos, sink, source):  # type: ignore[no-untyped-def]
+def overrun(pos: int, sink: U8 | None, source: U8 | None) -> int:
     """Return the status of a coder's position: a decoder may be four bytes past the end of its source."""
     if sink is not None and pos > uint64(sink.size):
         return int64(OUTPUT_FULL)
@@ -91,7 +94,7 @@ def overrun(pos, sink, source):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def start(coder: Coder, source: U8Array) -> None:
+def start(coder: Coder, source: U8) -> None:
     """Read a decoder's first four bytes."""
     for i in range(4):
         coder[2] <<= uint64(8)
@@ -101,7 +104,7 @@ def start(coder: Coder, source: U8Array) -> None:
 
 
 @kernel
-def finish_encoding(coder: Coder, sink: U8Array) -> int:
+def finish_encoding(coder: Coder, sink: U8) -> int:
     """Write the tail; return how many bytes of `sink` are the coded message, or OUTPUT_FULL."""
     value = tail(coder[0], coder[1])
     pos = coder[3]
@@ -119,7 +122,7 @@ def finish_encoding(coder: Coder, sink: U8Array) -> int:
 
 
 @kernel
-def finish_decoding(coder: Coder, source: U8Array) -> int:
+def finish_decoding(coder: Coder, source: U8) -> int:
     """Return OK if the source ends as an encoder in this state would have ended it, or only in more zeros."""
     if coder[2] != tail(coder[0], coder[1]):
         return int64(TAIL_MISMATCH)

@@ -7,10 +7,10 @@ two counters with two weights: cheaper than the full mixer and as good here. FOR
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from numba import int32, int64, uint8, uint32, uint64
 
 from triptych_kernels._jit import inline
+from triptych_kernels.arrays import I32, I64, U8, U32
 from triptych_kernels.contextmix import LOGIT_MAX, STRETCH, clamp, squash
 from triptych_kernels.rangecoder import code_bit
 
@@ -26,18 +26,18 @@ EDGE, RUN, WAIT, HISTORY = 0, 1, 2, 3
 """Places in `trace` (i64, 4): see new_row."""
 
 
-def new_counters() -> npt.NDArray[np.uint32]:
+def new_counters() -> U32:
     """Return the run counters before their first decision: p = 0.954."""
     return np.full(N_COUNTERS, (1000000 << 12) | 2560, np.uint32)
 
 
-def new_weights() -> npt.NDArray[np.int32]:
+def new_weights() -> I32:
     """Return the weights of run decisions, 0.55 each."""
     return np.full(N_WEIGHTS, 36000, np.int32)
 
 
 @inline
-def new_row(trace):  # type: ignore[no-untyped-def]
+def new_row(trace: I64) -> None:
     """Begin a row: no edge known, no run, nothing to wait for; the history goes on.
 
     EDGE: pixels to the next change in the row above; RUN: pixels since this row last changed; WAIT: pixels
@@ -47,7 +47,7 @@ def new_row(trace):  # type: ignore[no-untyped-def]
 
 
 @inline
-def is_flat(plane, q, stride):  # type: ignore[no-untyped-def]
+def is_flat(plane: U8, q: int, stride: int) -> bool:
     """Tell whether W, N, NW, NE, WW and NN are equal."""
     w, up = plane[q - uint64(1)], q - stride
     return (
@@ -60,7 +60,7 @@ def is_flat(plane, q, stride):  # type: ignore[no-untyped-def]
 
 
 @inline
-def distance_to_edge(plane, q, stride, room):  # type: ignore[no-untyped-def]
+def distance_to_edge(plane: U8, q: int, stride: int, room: int) -> int:
     """Return how many pixels from NE on equal W, at most 15 and at most `room`."""
     w, up = plane[q - uint64(1)], q - stride
     n = int64(0)
@@ -70,7 +70,7 @@ def distance_to_edge(plane, q, stride, room):  # type: ignore[no-untyped-def]
 
 
 @inline
-def run_slots(block, w, trace, above, tried, slots):  # type: ignore[no-untyped-def]
+def run_slots(block: int, w: int, trace: I64, above: U8, tried: int, slots: I64) -> None:
     """Set slots[0:3]: two counters and the first of two weights of a run or block decision.
 
     block: 1 for "the next 8 pixels equal W", 0 for "this pixel does". above: pixels of this column that
@@ -80,7 +80,9 @@ def run_slots(block, w, trace, above, tried, slots):  # type: ignore[no-untyped-
     length = min(int64(7), run >> int64(1)) if run < int64(8) else min(int64(7), int64(4) + (run >> int64(4)))
     if block == int64(1):
         slots[0] = int64(BLOCK_AT) + ((w << int64(7)) | (above << int64(3)) | length)
-        slots[1] = int64(BLOCK_AT + 32768) + (((history & int64(15)) << int64(7)) | (above << int64(3)) | length)
+        slots[1] = int64(BLOCK_AT + 32768) + (
+            ((history & int64(15)) << int64(7)) | (above << int64(3)) | length
+        )
         slots[2] = edge * int64(2)
     else:
         shape = (above << int64(6)) | ((history & int64(3)) << int64(4)) | (tried << int64(3)) | length
@@ -90,16 +92,18 @@ def run_slots(block, w, trace, above, tried, slots):  # type: ignore[no-untyped-
 
 
 @inline
-def pair_logit(counters, weights, slots):  # type: ignore[no-untyped-def]
+def pair_logit(counters: U32, weights: I32, slots: I64) -> int:
     """Mix two counters with two weights (1.0 = 65536) of their own; return the clamped logit."""
     a = int64(STRETCH[uint64(counters[uint64(slots[0])] >> uint32(20))])
     b = int64(STRETCH[uint64(counters[uint64(slots[1])] >> uint32(20))])
     w = uint64(slots[2])
-    return clamp((a * int64(weights[w]) + b * int64(weights[w + uint64(1)])) >> int64(16), -LOGIT_MAX, LOGIT_MAX)
+    return clamp(
+        (a * int64(weights[w]) + b * int64(weights[w + uint64(1)])) >> int64(16), -LOGIT_MAX, LOGIT_MAX
+    )
 
 
 @inline
-def pair_train(counters, weights, slots, p16, bit, gain):  # type: ignore[no-untyped-def]
+def pair_train(counters: U32, weights: I32, slots: I64, p16: int, bit: int, gain: int) -> None:
     """Move both weights (by gain / 2^15) and both counters of `pair_logit` towards the bit."""
     error = (bit << int64(16)) - p16
     for i in range(2):
@@ -114,9 +118,23 @@ def pair_train(counters, weights, slots, p16, bit, gain):  # type: ignore[no-unt
 
 
 @inline
-def code_flat(  # type: ignore[no-untyped-def]
-    plane, q, stride, room, trace, above, counters, weights, slots, low, high, code, pos, sink, source
-):
+def code_flat(
+    plane: U8,
+    q: int,
+    stride: int,
+    room: int,
+    trace: I64,
+    above: U8,
+    counters: U32,
+    weights: I32,
+    slots: I64,
+    low: int,
+    high: int,
+    code: int,
+    pos: int,
+    sink: U8 | None,
+    source: U8 | None,
+) -> tuple[int, int, int, int, int]:
     """Code a block or one pixel where the surroundings are flat.
 
     Return (low, high, code, pos, n): n = 8 or 1 pixels equal W (and are in the plane), or 0: this pixel does
@@ -151,7 +169,7 @@ def code_flat(  # type: ignore[no-untyped-def]
 
 
 @inline
-def pass_block(trace, above):  # type: ignore[no-untyped-def]
+def pass_block(trace: I64, above: U8) -> None:
     """Note that 8 pixels equalled W and the pixels above them."""
     for i in range(BLOCK):
         above[i] = min(uint8(15), uint8(above[i] + uint8(1)))
@@ -161,7 +179,7 @@ def pass_block(trace, above):  # type: ignore[no-untyped-def]
 
 
 @inline
-def pass_pixel(plane, q, stride, flat, trace, above):  # type: ignore[no-untyped-def]
+def pass_pixel(plane: U8, q: int, stride: int, flat: bool, trace: I64, above: U8) -> None:
     """Note the pixel at q, which is in the plane now."""
     s = plane[q]
     is_w, is_n = s == plane[q - uint64(1)], s == plane[q - stride]

@@ -11,11 +11,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from numba import int64, uint8, uint32, uint64
 
 from triptych_kernels import mapmodel
 from triptych_kernels._jit import inline, kernel
+from triptych_kernels.arrays import I32, I64, U8, U32, U64
 from triptych_kernels.contextmix import (
     HALF,
     STRETCH,
@@ -37,14 +37,18 @@ from triptych_kernels.status import OK
 WIDTH = 24
 N_DIRECT = 16
 N_HISTORIES = 7
-FIRST_KEYED = 9
+FIRST_KEYED = N_DIRECT - N_HISTORIES
+"""The first of the contexts that have a bit history too: those that tell most when they recur."""
 DEAD = 0
 HISTORY_AT = 16
 DIRECT_AT = HISTORY_AT + N_HISTORIES * 256
 N_STAGES = 12
-INIT_W = 11000
-ROWS_A = N_STAGES * 64
-ROWS_B = 1024
+SCORED = 7
+"""Stands for a number of neighbours when a colour came by score."""
+FIRST_WEIGHT = 11000
+FIRST_ROWS = N_STAGES * 64
+MASK_ROWS = 1024
+APART_ROWS = 512
 LEARNING_RATE = 150
 LEARNING_RATE_MIN = 40
 RATE_MIN = 16
@@ -53,12 +57,11 @@ RATE_MIN = 16
 class SpriteModel(NamedTuple):
     """Adaptive state of a frame: counters u32 (2^bits), weights i32 rows of 16, refinements, rate i64 (1)."""
 
-    counters: npt.NDArray[np.uint32]
-    histories: npt.NDArray[np.uint8]
-    weights_a: npt.NDArray[np.int32]
-    weights_b: npt.NDArray[np.int32]
-    refine_a: npt.NDArray[np.int32]
-    rate: npt.NDArray[np.int64]
+    counters: U32
+    histories: U8
+    weights: I32
+    refine_a: I32
+    rate: I64
 
 
 class Palettes(NamedTuple):
@@ -69,24 +72,25 @@ class Palettes(NamedTuple):
     distance class 0 to 7.
     """
 
-    beside: npt.NDArray[np.int32]
-    below: npt.NDArray[np.int32]
-    used: npt.NDArray[np.int32]
-    tried: npt.NDArray[np.int64]
-    luma: npt.NDArray[np.int64]
-    key: npt.NDArray[np.uint64]
-    apart: npt.NDArray[np.int64]
+    beside: I32
+    below: I32
+    used: I32
+    tried: I64
+    luma: I64
+    key: U64
+    apart: I64
 
 
 def new_model(bits: int) -> SpriteModel:
     """Return the model before the first image of a frame."""
     counters = np.full(DIRECT_AT + (1 << bits), HALF, np.uint32)
+    weights = np.zeros((FIRST_ROWS + MASK_ROWS + APART_ROWS) * WIDTH, np.int32)
+    weights[: FIRST_ROWS * WIDTH] = FIRST_WEIGHT
     counters[HISTORY_AT:DIRECT_AT] = np.tile(STATE_P, N_HISTORIES)
     return SpriteModel(
         counters,
         np.zeros(1 << (bits + 1), np.uint8),
-        np.full(ROWS_A * WIDTH, INIT_W, np.int32),
-        np.zeros(ROWS_B * WIDTH, np.int32),
+        weights,
         refine_table(256 * N_STAGES),
         np.array([LEARNING_RATE << 8], np.int64),
     )
@@ -106,7 +110,7 @@ def new_palettes() -> Palettes:
 
 
 @inline
-def _prepare(colors, k, palettes):  # type: ignore[no-untyped-def]
+def _prepare(colors: U8, k: int, palettes: Palettes) -> None:
     """Fill the scratch for k colours, u8 (k * 4)."""
     for a in range(k):
         r, g, b = int64(colors[a * 4]), int64(colors[a * 4 + 1]), int64(colors[a * 4 + 2])
@@ -128,7 +132,7 @@ def _prepare(colors, k, palettes):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _patterns(near, patterns):  # type: ignore[no-untyped-def]
+def _patterns(near: I64, patterns: U64) -> None:
     """Set patterns u64 (3): which of the nearest 4, 8 and 12 neighbours are equal, whatever they are.
 
     Each neighbour is named by the first one that equals it: a number in base 13.
@@ -149,7 +153,7 @@ def _patterns(near, patterns):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _value_hashes(near, key, values):  # type: ignore[no-untyped-def]
+def _value_hashes(near: I64, key: U64, values: U64) -> None:
     """Set values u64 (6): hashes of the colours around, from one neighbour to nine."""
     w, n, nw, ne = key[near[0]], key[near[1]], key[near[2]], key[near[3]]
     two = (w * K2) ^ (n * K3)
@@ -164,14 +168,14 @@ def _value_hashes(near, key, values):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _count_class(n):  # type: ignore[no-untyped-def]
+def _count_class(n: int) -> int:
     """Return 0 to 6 for a count: 0, 1, 2, 3, then below 8, below 20, more."""
     return n if n < int64(4) else int64(4) + int64(n >= int64(8)) + int64(n >= int64(20))
 
 
 @inline
-def _next_candidate(near, asked, k, stamp, palettes):  # type: ignore[no-untyped-def]
-    """Return (the next colour to ask for, how many neighbours were looked at): neighbours first, then by score."""
+def _next_candidate(near: I64, asked: int, k: int, stamp: int, palettes: Palettes) -> tuple[int, int]:
+    """Return (the next colour to ask for, how many neighbours were asked or SCORED); neighbours first."""
     tried = palettes.tried
     while asked < int64(6):
         s = near[asked]
@@ -189,11 +193,11 @@ def _next_candidate(near, asked, k, stamp, palettes):  # type: ignore[no-untyped
                 score -= int64(20)
             if score > best:
                 best, found = score, int64(s)
-    return found, asked
+    return found, int64(SCORED)
 
 
 @inline
-def _same_mask(s, near):  # type: ignore[no-untyped-def]
+def _same_mask(s: int, near: I64) -> int:
     """Return twelve bits: which neighbours equal s."""
     mask = int64(0)
     for i in range(12):
@@ -201,8 +205,60 @@ def _same_mask(s, near):  # type: ignore[no-untyped-def]
     return mask
 
 
+@inline
+def _apart(near: I64, s: int, palettes: Palettes) -> int:
+    """Return four distance classes in base 8: s to W, s to N, W to N, s to NE."""
+    w, n = near[0], near[1]
+    apart = (palettes.apart[w, s] * int64(8) + palettes.apart[n, s]) * int64(8) + palettes.apart[w, n]
+    return apart * int64(8) + palettes.apart[near[3], s]
+
+
+@inline
+def _pattern_hashes(patterns: U64, mask: int, stage: int, kind: int, backs: int, hashes: U64) -> None:
+    """Set hashes[0:4]: which neighbours are equal to each other and to the colour asked for."""
+    same = uint64(mask)
+    hashes[0] = patterns[0] * uint64(4096 * 16) + same * uint64(16) + uint64(stage) + uint64(1 << 60)
+    hashes[1] = (patterns[1] * K1) ^ (uint64(mask & int64(255)) * K2) ^ kind
+    hashes[2] = (patterns[2] * K2) ^ (same * K1) ^ kind
+    hashes[3] = (same * uint64(4096) + kind * uint64(4) + backs) * K3
+
+
+@inline
+def _luma_hashes(near: I64, s: int, luma: I64, mask: int, stage: int, kind: int, hashes: U64) -> None:
+    """Set hashes[8:10]: the luma of s and of W and N, and how far s is from where they lead."""
+    w, n = luma[near[0]], luma[near[1]]
+    levels = ((luma[s] >> int64(4)) * int64(16) + (w >> int64(4))) * int64(16) + (n >> int64(4))
+    hashes[8] = (uint64(levels) * K4) ^ (kind * K2)
+    slope = uint64(((luma[s] - (w + n - luma[near[2]])) >> int64(3)) + int64(128))
+    middle = uint64(((luma[s] - ((w + n) >> int64(1))) >> int64(3)) + int64(128))
+    hashes[9] = (slope * K2) ^ (middle * K3) ^ (uint64(mask & int64(15)) * K4) ^ (uint64(stage) * K1)
+
+
+@inline
+def _color_hashes(values: U64, key: int, hashes: U64) -> None:
+    """Set hashes[10:16]: the colour asked for beside the colours around."""
+    hashes[10] = values[0] ^ key
+    hashes[11] = values[1] ^ (key * K1)
+    hashes[12] = values[2] ^ key
+    hashes[13] = values[3] ^ key
+    hashes[14] = values[4] ^ key
+    hashes[15] = values[5] ^ (key * K2)
+
+
 @kernel
-def code_sprite(plane, height, width, colors, k, model, bits, palettes, coder, sink, source):  # type: ignore[no-untyped-def]
+def code_sprite(
+    plane: U8,
+    height: int,
+    width: int,
+    colors: U8,
+    k: int,
+    model: SpriteModel,
+    bits: int,
+    palettes: Palettes,
+    coder: U64,
+    sink: U8 | None,
+    source: U8 | None,
+) -> int:
     """Code one image of a batch; return OK or a status.
 
     IN/OUT plane u8 (see mapmodel; the encoder's is full); IN colors u8 (k * 4); model SpriteModel IN/OUT;
@@ -215,6 +271,7 @@ def code_sprite(plane, height, width, colors, k, model, bits, palettes, coder, s
     hashes, at = np.zeros(N_DIRECT, np.uint64), np.zeros(N_DIRECT + N_HISTORIES, np.int64)
     seen, logits = np.zeros(WIDTH, np.uint32), np.zeros(WIDTH, np.int32)
     shift = uint64(64 - bits)
+    rows = np.zeros(3, np.int64)
     history, n_used, background, stamp = int64(0), int64(0), int64(-1), int64(0)
     for y in range(height):
         row = uint64(y + PAD) * stride + uint64(PAD)
@@ -231,10 +288,9 @@ def code_sprite(plane, height, width, colors, k, model, bits, palettes, coder, s
             stamp += int64(1)
             stage, asked, n_tried, s = int64(0), int64(0), int64(0), int64(-1)
             while s < int64(0):
-                c, asked_now = _next_candidate(near, asked, k, stamp, palettes)
-                if asked_now == asked:
+                c, asked = _next_candidate(near, asked, k, stamp, palettes)
+                if asked == int64(SCORED):
                     stage = clamp(stage, 6, N_STAGES - 1)
-                asked = asked_now
                 palettes.tried[c] = stamp
                 n_tried += int64(1)
                 if n_tried == int64(k):
@@ -244,35 +300,27 @@ def code_sprite(plane, height, width, colors, k, model, bits, palettes, coder, s
                 used = int64(palettes.used[c])
                 use = int64(used > 0) + int64(used >= 3) + int64(used >= 10) + int64(used >= 100)
                 left = min(int64(7), int64(k) - n_used)
-                is_back = int64(c == background)
-                near_w, near_n = _count_class(int64(palettes.beside[w, c])), _count_class(int64(palettes.below[n, c]))
-                apart = (palettes.apart[w, c] * int64(8) + palettes.apart[n, c]) * int64(8) + palettes.apart[w, n]
-                apart = apart * int64(8) + palettes.apart[near[3], c]
-                luma = ((palettes.luma[c] >> int64(4)) * int64(16) + (palettes.luma[w] >> int64(4))) * int64(16)
-                luma += palettes.luma[n] >> int64(4)
+                near_w, near_n = (
+                    _count_class(int64(palettes.beside[w, c])),
+                    _count_class(int64(palettes.below[n, c])),
+                )
+                apart = _apart(near, c, palettes)
                 kind = uint64(stage) | (uint64(use) << uint64(4))
-                same, same4 = uint64(mask), uint64(mask & int64(15))
-                backs = uint64(is_back * int64(2) + w_back)
-                key = palettes.key[c] * K4
-                hashes[0] = patterns[0] * uint64(4096 * 16) + same * uint64(16) + uint64(stage) + uint64(1 << 60)
-                hashes[1] = (patterns[1] * K1) ^ (uint64(mask & int64(255)) * K2) ^ kind
-                hashes[2] = (patterns[2] * K2) ^ (same * K1) ^ kind
-                hashes[3] = (same * uint64(4096) + kind * uint64(4) + backs) * K3
-                hashes[4] = (uint64(apart) * K4) ^ (kind * K1)
-                hashes[5] = ((region * uint64(64) + same4 * uint64(4) + backs) * K1) ^ (uint64(stage) * K3)
-                hashes[6] = ((uint64(history & int64(4095)) * uint64(16) + same4) * K2) ^ (uint64(stage) * K4)
+                backs = uint64(int64(c == background) * int64(2) + w_back)
                 counts = ((near_w * int64(8) + near_n) * int64(8) + use) * int64(8) + left
-                hashes[7] = (uint64(counts) * K3) ^ (uint64(stage) * K2) ^ (uint64(min(int64(15), n_tried)) * K1)
-                hashes[8] = (uint64(luma) * K4) ^ (kind * K2)
-                hashes[9] = values[0] ^ key
-                hashes[10] = values[1] ^ (key * K1)
-                hashes[11] = values[2] ^ key
-                hashes[12] = values[3] ^ key
-                hashes[13] = values[4] ^ key
-                hashes[14] = values[5] ^ (key * K2)
-                slope = palettes.luma[c] - (palettes.luma[w] + palettes.luma[n] - palettes.luma[near[2]])
-                slope2 = palettes.luma[c] - ((palettes.luma[w] + palettes.luma[n]) >> int64(1))
-                hashes[15] = (uint64((slope >> int64(3)) + int64(128)) * K2) ^ (uint64((slope2 >> int64(3)) + int64(128)) * K3) ^ (same4 * K4) ^ (uint64(stage) * K1)
+                _pattern_hashes(patterns, mask, stage, kind, backs, hashes)
+                hashes[4] = (uint64(apart) * K4) ^ (kind * K1)
+                hashes[5] = ((region * uint64(64) + uint64(mask & int64(15)) * uint64(4) + backs) * K1) ^ (
+                    uint64(stage) * K3
+                )
+                hashes[6] = ((uint64(history & int64(4095)) * uint64(16) + uint64(mask & int64(15))) * K2) ^ (
+                    uint64(stage) * K4
+                )
+                hashes[7] = (
+                    (uint64(counts) * K3) ^ (uint64(stage) * K2) ^ (uint64(min(int64(15), n_tried)) * K1)
+                )
+                _luma_hashes(near, c, palettes.luma, mask, stage, kind, hashes)
+                _color_hashes(values, palettes.key[c] * K4, hashes)
                 for i in range(N_DIRECT):
                     h = (hashes[i] + uint64(i) * K3) * K2
                     h ^= h >> uint64(32)
@@ -280,11 +328,15 @@ def code_sprite(plane, height, width, colors, k, model, bits, palettes, coder, s
                     at[i] = int64(DIRECT_AT) + int64(hashes[i] >> shift)
                 for i in range(N_HISTORIES):
                     state = int64(model.histories[hashes[FIRST_KEYED + i] >> (shift - uint64(1))])
-                    at[N_DIRECT + i] = int64(DEAD) if state == int64(0) else int64(HISTORY_AT + i * 256) + state
+                    at[N_DIRECT + i] = (
+                        int64(DEAD) if state == int64(0) else int64(HISTORY_AT + i * 256) + state
+                    )
                 row_a = stage * int64(64) + use * int64(8) + left
-                a, b = row_a * int64(WIDTH), (mask & int64(1023)) * int64(WIDTH)
+                rows[0] = row_a * int64(WIDTH)
+                rows[1] = (int64(FIRST_ROWS) + (mask & int64(1023))) * int64(WIDTH)
+                rows[2] = (int64(FIRST_ROWS + MASK_ROWS) + (apart >> int64(3))) * int64(WIDTH)
                 row_r = (mask & int64(255)) * int64(N_STAGES) + stage
-                logit = predict23(model.counters, at, STRETCH, model.weights_a, a, model.weights_b, b, seen, logits)
+                logit = predict23(model.counters, at, STRETCH, model.weights, rows, seen, logits)
                 mixed = squash(logit)
                 p = clamp((mixed + refine(model.refine_a, row_r, logit)) >> int64(1), 2, 65534)
                 bit = int64(0)
@@ -292,23 +344,13 @@ def code_sprite(plane, height, width, colors, k, model, bits, palettes, coder, s
                     bit = int64(int64(plane[q]) == c)
                 low, high, code, pos, bit = code_bit(low, high, code, pos, bit, p, sink, source)
                 step = step_of(bit, mixed, rate)
-                train23(
-                    model.counters,
-                    at,
-                    model.weights_a,
-                    a,
-                    model.weights_b,
-                    b,
-                    seen,
-                    logits,
-                    step,
-                    bit,
-                    int64(RATE_MIN),
-                )
+                train23(model.counters, at, model.weights, rows, seen, logits, step, bit, int64(RATE_MIN))
                 model.counters[DEAD] = uint32(HALF)
                 for i in range(N_HISTORIES):
                     place = hashes[FIRST_KEYED + i] >> (shift - uint64(1))
-                    model.histories[place] = NEXT_STATE[uint64(int64(model.histories[place]) * int64(2) + bit)]
+                    model.histories[place] = NEXT_STATE[
+                        uint64(int64(model.histories[place]) * int64(2) + bit)
+                    ]
                 refine_train(model.refine_a, row_r, logit, bit)
                 if bit == int64(1):
                     s = c

@@ -1,12 +1,11 @@
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from reference import palette as twin
 from triptych_kernels.assign import assign_nearest, dither_floyd_steinberg
 from triptych_kernels.nearest import RATE_LIMIT, table_len
 from triptych_kernels.rateaware import assign_cheapest, count_neighbors
 
-compiling = settings(deadline=None)  # a first call compiles, or loads what was compiled
 SEEDS = st.integers(0, 2**32 - 1)
 SPREADS = st.sampled_from([1, 7, 300, 2040])  # how far apart the planes are: ties, neighbours, extremes
 
@@ -19,7 +18,6 @@ def table(k):
     return np.empty((3, table_len(k)), np.uint32)
 
 
-@compiling
 @given(SEEDS, SPREADS, st.integers(1, 256))
 def test_labels_are_the_nearest_with_ties_to_the_lower_index(seed, spread, k):
     rng = np.random.default_rng(seed)
@@ -37,7 +35,6 @@ def test_the_largest_distance_is_told_from_the_next():
     assert labels.tolist() == [1, 0]
 
 
-@compiling
 @given(SEEDS, SPREADS, st.integers(1, 20), st.integers(1, 9), st.integers(1, 9))
 def test_dithering_agrees_with_the_twin(seed, spread, k, height, width):
     rng = np.random.default_rng(seed)
@@ -48,7 +45,6 @@ def test_dithering_agrees_with_the_twin(seed, spread, k, height, width):
     assert (labels == twin.floyd_steinberg(points, centers, height, width)).all()
 
 
-@compiling
 @given(SEEDS, SPREADS, st.integers(1, 20), st.sampled_from([0, 100, 10**5, RATE_LIMIT >> 8]))
 def test_cheapest_labels_agree_with_the_twin(seed, spread, k, limit):
     rng = np.random.default_rng(seed)
@@ -65,7 +61,6 @@ def test_cheapest_labels_agree_with_the_twin(seed, spread, k, limit):
     assert (labels == twin.cheapest(points, centers, rates, height, width)).all()
 
 
-@compiling
 @given(SEEDS, st.integers(1, 9), st.integers(1, 9), st.integers(1, 6))
 def test_neighbors_are_counted(seed, height, width, k):
     labels = np.random.default_rng(seed).integers(0, k, (height, width)).astype(np.uint8)

@@ -1,10 +1,9 @@
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from reference import palette as twin
 from triptych_kernels.histogram import cell_keys, find_unique, sum_by_label
 
-compiling = settings(deadline=None)  # a first call compiles, or loads what was compiled
 SEEDS = st.integers(0, 2**32 - 1)
 
 
@@ -12,7 +11,6 @@ def room(n_slots, n_unique):
     return np.full(n_slots, -1, np.int32), np.empty(n_unique, np.uint32), np.empty(n_unique, np.int64)
 
 
-@compiling
 @given(st.lists(st.sampled_from([0, 1, 255, 2**31, 2**32 - 1]) | st.integers(0, 40), max_size=200))
 def test_unique_keys_agree_with_the_twin(values):
     keys = np.array(values, np.uint32)
@@ -24,7 +22,6 @@ def test_unique_keys_agree_with_the_twin(values):
     assert (unique[:n].tolist(), counts[:n].tolist(), inverse.tolist()) == expected
 
 
-@compiling
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=100), st.integers(1, 31))
 def test_a_full_table_stops_at_the_first_key_without_room_and_goes_on(values, capacity):
     keys = np.array(values, np.uint32)
@@ -42,7 +39,6 @@ def test_a_full_table_stops_at_the_first_key_without_room_and_goes_on(values, ca
     assert (unique[:n].tolist(), counts[:n].tolist(), inverse.tolist()) == twin.unique_counts(keys)
 
 
-@compiling
 @given(SEEDS, st.integers(1, 8))
 def test_cells_take_the_top_bits_of_each_plane(seed, bits):
     planes = np.random.default_rng(seed).integers(0, 2041, (4, 20))
@@ -53,7 +49,6 @@ def test_cells_take_the_top_bits_of_each_plane(seed, bits):
     assert keys.tolist() == expected
 
 
-@compiling
 @given(SEEDS, st.integers(0, 50), st.integers(1, 5))
 def test_sums_by_label_agree_with_the_twin(seed, n, m):
     rng = np.random.default_rng(seed)

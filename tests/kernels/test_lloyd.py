@@ -1,12 +1,11 @@
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from reference import palette as twin
 from triptych_kernels.lloyd import measure_clusters, run_lloyd
 from triptych_kernels.nearest import table_len
 from triptych_kernels.wu import cut_boxes
 
-compiling = settings(deadline=None)  # a first call compiles, or loads what was compiled
 SEEDS = st.integers(0, 2**32 - 1)
 SPREADS = st.sampled_from([1, 7, 300, 2040])
 
@@ -31,7 +30,6 @@ def lloyd(points, weights, centers, n_fixed, max_iterations):
     return centers, done
 
 
-@compiling
 @given(SEEDS, SPREADS, st.integers(1, 150), st.integers(1, 30), st.integers(0, 3), st.integers(0, 40))
 def test_bounds_change_nothing(seed, spread, n, k, n_fixed, max_iterations):
     rng, points, weights = weighted_points(seed, n, spread)
@@ -53,7 +51,6 @@ def test_bounds_change_nothing_where_many_points_lie_between_centers():
     assert done == expected_done > 2
 
 
-@compiling
 @given(SEEDS, SPREADS, st.integers(1, 100), st.integers(2, 30))
 def test_errors_and_utilities_agree_with_the_twin(seed, spread, n, k):
     rng, points, weights = weighted_points(seed, n, spread)
@@ -65,7 +62,6 @@ def test_errors_and_utilities_agree_with_the_twin(seed, spread, n, k):
     assert total == errors.sum()
 
 
-@compiling
 @given(SEEDS, SPREADS, st.integers(1, 60), st.integers(1, 20))
 def test_boxes_are_cut_as_the_twin_cuts_them(seed, spread, n, k):
     _, points, weights = weighted_points(seed, n, spread)

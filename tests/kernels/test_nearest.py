@@ -1,14 +1,12 @@
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from reference import palette as twin
 from triptych_kernels.nearest import pack_colors, table_len, unpack_points
 
-compiling = settings(deadline=None)  # a first call compiles, or loads what was compiled
 COLORS = st.lists(st.tuples(*[st.integers(0, 255)] * 4), min_size=1, max_size=60)
 
 
-@compiling
 @given(COLORS)
 def test_packed_colors_are_the_premultiplied_planes(rows):
     colors = np.array(rows, np.uint8)
@@ -29,7 +27,6 @@ def test_every_product_with_alpha_is_rounded_to_the_nearest():
     assert (planes[3] == 8 * alpha).all()
 
 
-@compiling
 @given(st.integers(1, 256))
 def test_tables_are_whole_vectors(n_colors):
     assert table_len(n_colors) % 8 == 0

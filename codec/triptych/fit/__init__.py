@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from triptych.dictionary import Dictionary
 from triptych.errors import InvalidImage, InvalidOption
 from triptych.images import Pixels, as_pixels
 from triptych.options import Options, make_options
-from triptych.parallel import OrderedPool
+from triptych.parallel import ordered_map
 
 if TYPE_CHECKING:
     from triptych.fit.colors import Histogram
@@ -66,27 +66,23 @@ def fit(mode: str, images: Iterable[Any], **options: Any) -> Dictionary:
 
 
 def _count_all(images: Iterable[Any], options: Options) -> tuple[int, Histogram]:
-    pool: OrderedPool[Histogram] = OrderedPool(options.threads, options.executor)
-    # Histograms wait until one as large is there to merge with, so merging costs a sort of all in the end.
-    waiting: list[Histogram] = []
     n_images = 0
 
-    def add(counted: Iterable[Histogram]) -> None:
-        for histogram in counted:
-            waiting.append(histogram)
-            while len(waiting) > 1 and len(waiting[-2].colors) <= 2 * len(waiting[-1].colors):
-                last = waiting.pop()
-                waiting[-1] = waiting[-1].merge(last)
-
-    try:
+    def pixels_of_images() -> Iterator[Pixels]:
+        nonlocal n_images
         for image in images:
             pixels = as_pixels(image)
             options.limits.check("pixels_per_image", pixels.shape[0] * pixels.shape[1])
             n_images += 1
-            add(pool.submit(_count, pixels))
-        add(pool.drain())
-    finally:
-        pool.close()
+            yield pixels
+
+    # Histograms wait until one about as large is there to merge with, so merging costs no more than a sort.
+    waiting: list[Histogram] = []
+    for histogram in ordered_map(_count, pixels_of_images(), options.threads, options.executor):
+        waiting.append(histogram)
+        while len(waiting) > 1 and len(waiting[-2].colors) <= 2 * len(waiting[-1].colors):
+            last = waiting.pop()
+            waiting[-1] = waiting[-1].merge(last)
     if not waiting:
         raise InvalidImage("fit needs at least one image")
     total = waiting.pop()

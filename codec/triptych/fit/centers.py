@@ -11,6 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from triptych_kernels.histogram import cell_keys, sum_by_label
+from triptych_kernels.lloyd import measure_clusters, run_lloyd
+from triptych_kernels.nearest import SCALE
+from triptych_kernels.wu import cut_boxes
+
 from triptych.fit.colors import (
     Colors,
     Points,
@@ -21,10 +26,6 @@ from triptych.fit.colors import (
     round_centers,
     search_table,
 )
-from triptych_kernels.histogram import cell_keys, sum_by_label
-from triptych_kernels.lloyd import measure_clusters, run_lloyd
-from triptych_kernels.nearest import SCALE
-from triptych_kernels.wu import cut_boxes
 
 _EXACT_POINTS = 1 << 19
 """Above this many distinct colours the last iterations run on cells: time stays bounded."""
@@ -40,12 +41,13 @@ class Recipe:
     swap_rounds: int
     swap_iterations: int
     exact_iterations: int
+    restarts: int = 1
 
 
 RECIPES: dict[str, Recipe] = {
     "fast": Recipe(12, 2000, 8, 3, 3, 3),
     "default": Recipe(40, 4000, 15, 16, 5, 10),
-    "max": Recipe(40, 4000, 60, 80, 8, 60),
+    "max": Recipe(40, 4000, 15, 40, 5, 60, restarts=3),
 }
 
 
@@ -74,7 +76,7 @@ def _coarse_points(points: Points, n_wanted: int) -> Points:
 
 def _bounded_points(points: Points) -> Points:
     """Give the points, or where they are too many the finest cells that are few enough."""
-    bits = 7
+    bits = 7  # down to 4 at most: there are only 2**16 cells of four planes of 4 bits
     bounded = points
     while bounded.weights.size > _EXACT_POINTS:
         bounded = _coarsen(points, bits)
@@ -83,14 +85,12 @@ def _bounded_points(points: Points) -> Points:
 
 
 def _seed_centers(points: Points, n_centers: int) -> npt.NDArray[np.int32]:
-    """At most `n_centers` centres, int32 (4, n): the means of boxes cut where the variance falls most."""
+    """Give at most `n_centers` centres, int32 (4, n): means of boxes cut where the variance falls most."""
     n_points = points.weights.size
     bounds = np.empty((n_centers, 2), np.int64)
     order = np.empty(n_points, np.int32)
     planes = planes_of(points.packed)
-    n_boxes = cut_boxes(
-        planes, points.weights, bounds, np.empty(n_centers), order, np.empty((64, 5))
-    )
+    n_boxes = cut_boxes(planes, points.weights, bounds, np.empty(n_centers), order, np.empty((64, 5)))
     labels = np.empty(n_points, np.int32)
     for box, (first, last) in enumerate(bounds[:n_boxes]):
         labels[order[first:last]] = box
@@ -115,7 +115,7 @@ def _lloyd(points: Points, centers: npt.NDArray[np.int32], n_fixed: int, max_ite
 def measure(
     points: Points, centers: npt.NDArray[np.int32]
 ) -> tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Total error, error of each cluster, and how much the error grows without its centre."""
+    """Give the total error, that of each cluster, and how much it grows without its centre."""
     n_colors = centers.shape[1]
     errors, utilities = np.empty(n_colors, np.int64), np.empty(n_colors, np.int64)
     table = search_table(n_colors)
@@ -186,6 +186,7 @@ def fit_centers(points: Points, n_free: int, fixed: Colors, recipe: Recipe, seed
     cells = _coarse_points(points, max(recipe.min_cells, recipe.cells_per_color * (n_fixed + n_free)))
     centers = np.concatenate([planes_of(packed_colors(fixed)), _seed_centers(cells, n_free)], axis=1)
     _lloyd(cells, centers, n_fixed, recipe.cell_iterations)
-    centers = _swap(cells, centers, n_fixed, recipe, seed)
+    trials = [_swap(cells, centers, n_fixed, recipe, seed + (i << 64)) for i in range(recipe.restarts)]
+    centers = min(trials, key=lambda trial: measure(cells, trial)[0])
     _lloyd(_bounded_points(points), centers, n_fixed, recipe.exact_iterations)
     return round_centers(centers[:, n_fixed:])

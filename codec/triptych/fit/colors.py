@@ -65,9 +65,14 @@ class Points:
     weights: npt.NDArray[np.int64]
 
 
+def _writable(colors: Colors) -> Colors:
+    """Give the array, or a copy: numba compiles a kernel anew for read-only arrays and for other layouts."""
+    return np.require(colors, np.uint8, ["C_CONTIGUOUS", "WRITEABLE"])
+
+
 def keys_of(colors: Colors) -> npt.NDArray[np.uint32]:
     """Write each colour as one word, red in the low byte on every machine."""
-    words = np.ascontiguousarray(colors).view("<u4").reshape(-1)
+    words = _writable(colors).view("<u4").reshape(-1)
     return words.astype(np.uint32, copy=False)
 
 
@@ -135,7 +140,7 @@ def distinct_rows(colors: Colors | None) -> Colors:
 def packed_colors(colors: Colors) -> npt.NDArray[np.uint32]:
     """Turn RGBA colours into packed points, uint32 (2, n)."""
     packed = np.empty((2, len(colors)), np.uint32)
-    pack_colors(np.ascontiguousarray(colors), packed)
+    pack_colors(_writable(colors), packed)
     return packed
 
 
@@ -154,7 +159,7 @@ def search_table(n_colors: int) -> npt.NDArray[np.uint32]:
 def pack_planes(planes: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
     """Pack planes, int64 (4, n), as `triptych_kernels.nearest` does."""
     scaled = planes.astype(np.uint32) << np.uint32(4)
-    return scaled[0::2] | (scaled[1::2] << np.uint32(16))
+    return np.ascontiguousarray(scaled[0::2] | (scaled[1::2] << np.uint32(16)))
 
 
 def round_centers(centers: npt.NDArray[np.int32]) -> Colors:

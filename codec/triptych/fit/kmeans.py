@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from triptych_kernels.assign import assign_nearest
+from triptych_kernels.nearest import SCALE
+
 from triptych.errors import InvalidImage, InvalidOption
 from triptych.fit.centers import RECIPES, fit_centers, measure
 from triptych.fit.colors import (
@@ -26,8 +29,6 @@ from triptych.fit.colors import (
     search_table,
 )
 from triptych.fit.mapping import assign_rate_aware, dither_pixels, map_pixels
-from triptych_kernels.assign import assign_nearest
-from triptych_kernels.nearest import SCALE
 
 __all__ = [
     "MAX_COLORS",

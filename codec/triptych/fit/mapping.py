@@ -8,6 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from triptych_kernels.assign import assign_nearest, dither_floyd_steinberg
+from triptych_kernels.histogram import sum_by_label
+from triptych_kernels.nearest import RATE_LIMIT, RATE_SHIFT, table_len
+from triptych_kernels.rateaware import assign_cheapest, count_neighbors
+
 from triptych.errors import InvalidOption
 from triptych.fit.colors import (
     Colors,
@@ -19,10 +24,6 @@ from triptych.fit.colors import (
     round_centers,
     search_table,
 )
-from triptych_kernels.assign import assign_nearest, dither_floyd_steinberg
-from triptych_kernels.histogram import sum_by_label
-from triptych_kernels.nearest import RATE_LIMIT, RATE_SHIFT, table_len
-from triptych_kernels.rateaware import assign_cheapest, count_neighbors
 
 _RATE_PASSES = 3
 _WEST_SHARE, _NORTH_SHARE, _CORNER_SHARE = 0.75, 0.6, 0.3
@@ -186,7 +187,7 @@ def assign_rate_aware(
         return plain_map, palette_colors
     n_colors = len(palette_colors)
     fixed = np.isin(keys_of(palette_colors), keys_of(distinct_rows(keep)))
-    packed = packed_colors(histogram.colors)[:, inverse]
+    packed = np.take(packed_colors(histogram.colors), inverse, axis=1)
     labels = plain_map.copy()
     planes = planes_of(packed_colors(palette_colors))
     sums = _sum_labels(packed, labels, n_colors)

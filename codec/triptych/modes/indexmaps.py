@@ -28,8 +28,6 @@ IndexMap = npt.NDArray[np.uint8]
 DENSE, FAST, BATCH = 0, 1, 2
 CODER_NAMES = ("dense", "fast", "batch")
 HAS_ERRORS = 4
-DENSE_RATES = (80, 200)
-FAST_RATE = 300
 ERROR_SCALE = 1472
 """Steps of the stored error for each doubling: the error of 2^28 pixels of four channels fits in u16."""
 _CAUSES = {
@@ -45,21 +43,19 @@ class Plan:
 
     coder: int
     n_flags: int = 0
-    rate: int = 0
     pairs: int = 0
 
     def to_byte(self, has_errors: bool) -> int:
         """Build the byte."""
-        third = self.rate if self.coder == DENSE else self.pairs
-        return self.coder | HAS_ERRORS * has_errors | self.n_flags << 3 | third << 5
+        return self.coder | HAS_ERRORS * has_errors | self.n_flags << 3 | self.pairs << 5
 
     @classmethod
     def parse(cls, byte: int) -> Plan:
         """Parse the byte; raise InvalidFrame for what no encoder writes."""
-        coder, n_flags, third = byte & 3, byte >> 3 & 3, byte >> 5
-        if coder > BATCH or third > 1 or (coder == BATCH and (n_flags or third)):
+        coder, n_flags, pairs = byte & 3, byte >> 3 & 3, byte >> 5
+        if coder > BATCH or pairs > (coder == FAST) or (coder == BATCH and n_flags):
             raise InvalidFrame("unknown coder in a k-means body", got=byte)
-        return cls(coder, n_flags, third, 0) if coder == DENSE else cls(coder, n_flags, 0, third)
+        return cls(coder, n_flags, pairs)
 
 
 @dataclass(frozen=True)
@@ -86,10 +82,10 @@ class _MapCoder:
         self.plan = plan
         if plan.coder == DENSE:
             self.bits = _bits_for(n_pixels * 13 * (1 if k <= 16 else 2) // 4, 12, 20)
-            self.dense = densemap.new_model(k, self.bits, DENSE_RATES[plan.rate])
+            self.dense = densemap.new_model(k, self.bits)
         else:
             self.bits = _bits_for(n_pixels * 2, 12, 20)
-            self.fast = fastmap.new_model(k, self.bits, FAST_RATE)
+            self.fast = fastmap.new_model(k, self.bits)
 
     def code(
         self, plane: IndexMap, shape: Shape, coder: Coder, sink: Pixels | None, source: Pixels | None
@@ -151,7 +147,7 @@ def _code_frame(
 ) -> tuple[int, Coder, list[Indexed]]:
     """Code the first `stop` maps of a frame in either direction; return (status, coder, maps).
 
-    The encoder gives `maps` and `sink`, the decoder `source`. The decoder's maps share no memory with anything.
+    The encoder gives `maps` and `sink`, the decoder `source`. The decoder's maps are views of new memory.
     """
     coder = new_coder()
     if source is not None:
@@ -190,7 +186,7 @@ def _code_palette(
     sink: Pixels | None,
     source: Pixels | None,
 ) -> tuple[int, Colors]:
-    """Code a palette in either direction; return (status, colours). No palette has more colours than pixels."""
+    """Code a palette in either direction; return (status, colours). It has no more colours than pixels."""
     layout = 0 if colors is None else paletteset.layout_of(colors)
     keys = np.zeros(1, np.uint64) if colors is None else paletteset.colors_to_keys(colors, layout)
     size, layout = divmod(int(paletteset.code_size(len(keys), layout, model, coder, sink, source)), 4)
@@ -206,10 +202,10 @@ def _code_palette(
 def encode_maps(plan: Plan, maps: Sequence[Indexed], palette: Colors | None) -> bytes:
     """Give the body of a frame of index maps.
 
-    `palette` is the dictionary's, if the frame has one; else each map brings its own. The colours of a map are
+    `palette` is the dictionary's, if the frame has one; else each map brings its own. A map's colours are
     in key order, none twice, and no more than its pixels.
     """
-    shapes = [Shape(*m.indices.shape, 4) for m in maps]
+    shapes = [Shape(m.indices.shape[0], m.indices.shape[1], 4) for m in maps]
     head = bytes([plan.to_byte(has_errors=any(m.error for m in maps))])
     if head[0] & HAS_ERRORS:
         head += b"".join(struct.pack("<H", _error_code(m.error)) for m in maps)
@@ -247,7 +243,7 @@ def decode_maps(
 
 
 def parse_head(body: memoryview, n_images: int) -> tuple[Plan, list[float], int]:
-    """Give what a body says before its coded bytes: the plan, the error of each image, where the bytes begin."""
+    """Give what a body says before its coded bytes: the plan, each image's error, where the bytes begin."""
     if not len(body):
         raise InvalidFrame("a k-means body is empty")
     plan = Plan.parse(body[0])

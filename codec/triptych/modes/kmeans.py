@@ -1,35 +1,33 @@
 """The k-means panel: choose colours, choose a coder, meet a target.
 
 Pixels become a palette and an index map in `triptych.modes.reduce` and bytes in `triptych.modes.indexmaps`;
-here is what lies between: how many images share a frame, which coder they go to, and the searches over quality.
+here is what lies between: how many images share a frame, which coder they go to, the searches over quality.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
-
-import numpy as np
-from triptych_kernels.rangecoder import U8Array
 
 from triptych.dictionary import Dictionary
 from triptych.errors import InvalidOption, TargetUnreachable
+from triptych.fit.kmeans import MAX_COLORS
 from triptych.images import Pixels, Shape
 from triptych.modes.indexmaps import (
     BATCH,
     CODER_NAMES,
     DENSE,
-    DENSE_RATES,
     FAST,
     Colors,
     Indexed,
+    IndexMap,
     Plan,
     decode_maps,
     encode_maps,
     parse_head,
 )
-from triptych.modes.reduce import MAX_COLORS, Picture, dictionary_colors, from_indices, sort_palette
+from triptych.modes.reduce import Picture, dictionary_colors, from_indices, sort_palette
 from triptych.options import Options
 
 __all__ = ["MODE", "sort_palette"]
@@ -110,7 +108,7 @@ class KMeans:
     def describe_frame(
         self, body: memoryview, shapes: Sequence[Shape], dictionary: Dictionary | None
     ) -> list[dict[str, object]]:
-        """Say of each image: the coder, the squared error (WCSS) and the PSNR; colours where they are cheap."""
+        """Say of each image: the coder, the squared error (WCSS) and the PSNR."""
         plan, errors, _ = parse_head(body, len(shapes))
         facts: list[dict[str, object]] = []
         for shape, error in zip(shapes, errors, strict=True):
@@ -144,7 +142,7 @@ def _encode(maps: Sequence[Indexed], palette: Colors | None, options: Options) -
     return min((encode_maps(plan, maps, palette) for plan in plans), key=len)
 
 
-def _busyness(indices: U8Array) -> float:
+def _busyness(indices: IndexMap) -> float:
     """Give the share of pixels that equal neither the pixel before nor the one above."""
     if min(indices.shape) < 2:
         return 0.0
@@ -166,7 +164,7 @@ def _plans(maps: Sequence[Indexed], palette: Colors | None, effort: str) -> list
         return [Plan(FAST, 0, pairs=1) if busy else Plan(FAST, 3)]
     n_pixels = sum(m.indices.size for m in maps)
     if effort == "max" or n_pixels <= SMALL_PIXELS:
-        return plans + [Plan(DENSE, flags, rate) for flags in (0, 3) for rate in range(len(DENSE_RATES))]
+        return [*plans, Plan(DENSE, 0), Plan(DENSE, 3)]
     return [Plan(DENSE)]
 
 
@@ -208,7 +206,6 @@ def _search(picture: Picture, palette: Colors | None, options: Options) -> tuple
                 high = middle - 1
         return found
 
-    wanted: Callable[[], list[int]]
     if palette is not None:
         palettes = [palette]
     else:

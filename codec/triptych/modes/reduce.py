@@ -21,7 +21,6 @@ from triptych.fit.kmeans import (
     assign_rate_aware,
     count_colors,
     dither_pixels,
-    fit_auto,
     fit_palette,
     map_pixels,
 )
@@ -43,7 +42,9 @@ def sort_palette(colors: Colors) -> tuple[Colors, npt.NDArray[np.int64]]:
     >>> sort_palette(colors)[1]
     array([1, 0])
     """
-    order = np.argsort(paletteset.colors_to_keys(colors, paletteset.HAS_ALPHA | paletteset.HAS_COLOR), kind="stable")
+    order = np.argsort(
+        paletteset.colors_to_keys(colors, paletteset.HAS_ALPHA | paletteset.HAS_COLOR), kind="stable"
+    )
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
     return np.ascontiguousarray(colors[order]), place
@@ -109,15 +110,13 @@ class Picture:
         """How many colours the picture has."""
         return len(self._counted[0].colors)
 
-    def fitted(self, n_colors: int | None) -> Colors:
-        """Fit a palette; None: the smallest that meets the options' target_psnr."""
+    def fitted(self, n_colors: int) -> Colors:
+        """Fit a palette of so many colours."""
         options = self.options
         histogram, _ = self._counted
-        arguments = {"effort": options.effort, "seed": options.seed, "keep": self._keep}
-        if n_colors is None:
-            assert options.target_psnr is not None
-            return fit_auto(histogram, options.target_psnr, **arguments).colors
-        return fit_palette(histogram, n_colors, **arguments).colors
+        return fit_palette(
+            histogram, n_colors, effort=options.effort, seed=options.seed, keep=self._keep
+        ).colors
 
     def mapped(self, palette: Colors, strength: float = 0.0, fixed: bool = False) -> Indexed:
         """Map the picture to a palette.
@@ -166,7 +165,7 @@ class Picture:
         """
         if self.n_distinct > MAX_COLORS:
             raise TooManyColors(
-                f"the picture has {self.n_distinct:,} colours and lossless k-means holds at most {MAX_COLORS}; "
-                "leave lossless away for the nearest palette of n_colors"
+                f"the picture has {self.n_distinct:,} colours, lossless k-means holds at most {MAX_COLORS}; "
+                "without lossless it is reduced to the nearest palette of n_colors"
             )
         return self.mapped(self._counted[0].colors)

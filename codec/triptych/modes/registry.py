@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from importlib import import_module
 
-import numpy as np
-
 from triptych.errors import InvalidOption, UnsupportedFeature
-from triptych.images import Shape
 from triptych.modes.base import Mode
-from triptych.options import make_options
 
 _MODULES = {"kmeans": "triptych.modes.kmeans"}
 _CODES = {1: "kmeans"}
@@ -40,16 +36,6 @@ def get_mode(name_or_code: str | int) -> Mode:
     if name not in _loaded:
         _loaded[name] = import_module(_MODULES[name]).MODE
     return _loaded[name]
-
-
-def warmup() -> None:
-    """Compile the kernels of all modes now, rather than at the first image."""
-    ramp = np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3)
-    for name in _MODULES:
-        mode = get_mode(name)
-        for effort in ("fast", "default"):
-            body = mode.encode_frame([ramp], make_options({"effort": effort, "n_colors": 16}), None)
-            mode.decode_frame(memoryview(body), [Shape(*ramp.shape)], None, 0, 1)
 
 
 def register(mode: Mode) -> None:

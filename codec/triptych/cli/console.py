@@ -1,0 +1,69 @@
+"""What the user sees on stderr while work goes on: progress on a terminal, and why the first run is slow."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+from triptych.cli.failures import complain
+
+T = TypeVar("T")
+
+
+@contextmanager
+def cold_kernel_notice() -> Iterator[None]:
+    """Say so, once, if a kernel is compiled inside: numba itself reports it when its cache had none."""
+    from numba.core import event
+
+    class Listener(event.Listener):  # type: ignore[misc]  # numba carries no types
+        told = False
+
+        def on_start(self, event: Any) -> None:
+            if not self.told:
+                self.told = True
+                complain("compiling kernels, once; `triptych warmup` does it ahead")
+
+        def on_end(self, event: Any) -> None:
+            pass
+
+    listener = Listener()
+    event.register("numba:compile", listener)
+    try:
+        yield
+    finally:
+        event.unregister("numba:compile", listener)
+
+
+def progress(items: Iterable[T], unit: str, total: int | None = None) -> Iterable[T]:
+    """Iterate with a progress bar, where stderr is a terminal."""
+    if not sys.stderr.isatty():
+        return items
+    from tqdm import tqdm
+
+    bar: Iterable[T] = tqdm(items, unit=f" {unit}", total=total, file=sys.stderr, leave=False, delay=0.3)
+    return bar
+
+
+def format_table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    """Give the lines of a table: `left` columns aligned to the left, the others to the right."""
+    columns = list(zip(head, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    lines = []
+    for row in (head, *rows):
+        cells = [
+            cell.ljust(width) if number < left else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def print_json(value: Any) -> None:
+    """Print a value for machines."""
+    import json
+
+    click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))

@@ -1,0 +1,204 @@
+"""`triptych decode`: a stream in, image files out."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from triptych.cli import options as opt
+from triptych.cli.console import cold_kernel_notice, print_json, progress
+from triptych.cli.failures import CORRUPT, CommandError, Failures, cause, complain, naming
+from triptych.cli.outputs import STDOUT, binary_stdout, refuse_existing, safe_name, write_file
+from triptych.cli.streams import select_images, stream_name, stream_source
+
+if TYPE_CHECKING:
+    from triptych.images import Pixels
+    from triptych.reader import Reader
+
+_Decoded = tuple[dict[str, Any], "Pixels"]
+
+_SAVE_OPTIONS: dict[str, dict[str, Any]] = {
+    # Where a format is lossy by default, the pixels that were decoded are what matters.
+    "WEBP": {"lossless": True},
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "AVIF": {"quality": 95, "subsampling": "4:4:4"},
+}
+
+
+@click.command("decode")
+@click.argument("stream", metavar="IN.tych")
+@click.option("-o", "--output", required=True, metavar="DIR|FILE|-", help="Where to; - is stdout.")
+@click.option("--format", "format_name", metavar="FORMAT", help="png (the default), webp, tiff, bmp, ...")
+@opt.only_option
+@opt.dictionaries_option
+@opt.force_option
+@opt.threads_option
+@opt.json_option
+def decode_command(
+    stream: str,
+    output: str,
+    format_name: str | None,
+    only: tuple[str, ...],
+    dictionaries: tuple[str, ...],
+    force: bool,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """Decode a stream into image files.
+
+    One image becomes the file OUTPUT. More become files in the directory OUTPUT, each named by its key, or its
+    number where it has none. EXIF, ICC profiles and XMP are carried over. Of a damaged stream all whole images
+    are decoded, and the bytes that are lost are listed (exit code 3).
+    """
+    if as_json and output == STDOUT:
+        raise click.UsageError("--json and -o - both write to stdout")
+    suffix = _suffix(output, format_name)
+    name = stream_name(stream)
+    from triptych.reader import Reader
+
+    failures = Failures()
+    with cold_kernel_notice(), naming(name), stream_source(stream, seekable=bool(only)) as source:
+        with Reader(source, dictionary=dictionaries or None, damage="skip", threads=threads) as reader:
+            images = _selected(reader, only, failures) if only else reader.items()
+            target = _open_target(output, suffix, force, images, as_file=len(only) == 1)
+            for info, pixels in progress(target.images, "images"):
+                target.save(info, pixels, failures)
+            lost = reader.damage
+    for damage in lost:
+        complain(f"{name}: bytes {damage.start} to {damage.stop - 1} are lost: {cause(damage.error)}")
+    if as_json:
+        ranges = [[damage.start, damage.stop] for damage in lost]
+        print_json({"files": target.written, "failed": failures.names, "lost": ranges})
+    if lost:
+        click.get_current_context().exit(CORRUPT)
+    failures.exit(len(target.written))
+
+
+def _selected(reader: Reader, only: Sequence[str], failures: Failures) -> Iterator[_Decoded]:
+    for number in select_images(reader, only, failures):
+        yield reader.info(number), reader[number]
+
+
+def _suffix(output: str, format_name: str | None) -> str:
+    """Give the suffix of the files: that of the format asked for, or of the output file, or .png."""
+    from PIL import Image
+
+    Image.init()
+    known = Image.registered_extensions()
+    if format_name is not None:
+        suffix = "." + format_name.lower().removeprefix(".")
+        if suffix not in known:
+            suffix = next((s for s, f in known.items() if f == format_name.upper()), suffix)
+    else:
+        suffix = Path(output).suffix.lower() if not output.endswith(("/", os.sep)) else ""
+        if suffix not in known:
+            suffix = ".png"
+    if known.get(suffix) not in Image.SAVE:
+        raise click.UsageError(f"Pillow writes no format {format_name or suffix!r}")
+    return suffix
+
+
+def _open_target(
+    output: str, suffix: str, force: bool, images: Iterator[_Decoded], *, as_file: bool
+) -> _Target:
+    """Look at the first two images: one goes to a file or stdout, more go to a directory."""
+    first = list(_take(images, 1))
+    is_folder = output != STDOUT and (output.endswith(("/", os.sep)) or os.path.isdir(output))
+    if not is_folder:
+        first += [] if as_file else list(_take(images, 1))
+    if len(first) > 1 and (output == STDOUT or Path(output).suffix.lower() == suffix):
+        where = "stdout" if output == STDOUT else output
+        raise click.UsageError(
+            f"{where} holds one image, and the stream has more: use --only, or -o DIRECTORY"
+        )
+    if output == STDOUT:
+        handle = binary_stdout(force)
+        return _Target(suffix, force, chain(first, images), handle=handle)
+    if is_folder or len(first) > 1:
+        return _Target(suffix, force, chain(first, images), folder=Path(output))
+    if not force and first:
+        refuse_existing(Path(output))
+    return _Target(suffix, force, chain(first, images), file=Path(output))
+
+
+def _take(images: Iterator[_Decoded], count: int) -> Iterator[_Decoded]:
+    for _, image in zip(range(count), images, strict=False):
+        yield image
+
+
+class _Target:
+    """A file, stdout, or a directory of files."""
+
+    def __init__(
+        self,
+        suffix: str,
+        force: bool,
+        images: Iterator[_Decoded],
+        *,
+        handle: Any = None,
+        file: Path | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        self.images = images
+        self.written: list[str] = []
+        self._suffix, self._force = suffix, force
+        self._handle, self._file, self._folder = handle, file, folder
+        self._taken: set[str] = set()
+
+    def save(self, info: dict[str, Any], pixels: Pixels, failures: Failures) -> None:
+        """Write one image; what goes wrong with one of many is its own failure."""
+        try:
+            path = self._file or self._path_in_folder(info)
+            data = _file_bytes(info, pixels, self._suffix)
+            if self._handle is not None:
+                self._handle.write(data)
+            else:
+                write_file(path, data)
+        except BrokenPipeError:
+            raise
+        except (OSError, ValueError, MemoryError) as error:
+            if self._folder is None:
+                raise CommandError("stdout" if self._file is None else str(self._file), error) from error
+            failures.add(str(self._folder / str(info.get("key", info["number"]))), error)
+        else:
+            self.written.append(STDOUT if self._handle is not None else str(path))
+
+    def _path_in_folder(self, info: dict[str, Any]) -> Path:
+        if self._folder is None:
+            return Path()
+        name = safe_name(info.get("key"), info["number"])
+        if name.suffix.lower() != self._suffix:
+            name = name.with_name(name.name + self._suffix)
+        if name.as_posix().casefold() in self._taken:
+            name = name.with_name(f"{name.stem}~{info['number']}{self._suffix}")
+        self._taken.add(name.as_posix().casefold())
+        path = self._folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A link in the directory must not lead out of it either.
+        if not path.parent.resolve().is_relative_to(self._folder.resolve()):
+            raise PermissionError(None, f"the key {info.get('key')!r} leads out of the directory")
+        if not self._force and path.exists():
+            raise FileExistsError(None, "exists; use --force to overwrite it")
+        return path
+
+
+def _file_bytes(info: dict[str, Any], pixels: Pixels, suffix: str) -> bytes:
+    from PIL import Image, PngImagePlugin
+
+    from triptych.interop.pictures import pillow_metadata
+
+    name = Image.registered_extensions()[suffix]
+    options: dict[str, Any] = pillow_metadata(info) | _SAVE_OPTIONS.get(name, {})
+    if name == "PNG" and "xmp" in options:
+        # Pillow reads XMP from PNG and writes none by itself.
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", options.pop("xmp").decode("utf-8", "replace"))
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, name, **options)
+    return buffer.getvalue()

@@ -1,0 +1,130 @@
+"""`triptych extract`: some images of a stream into another."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from triptych.cli import options as opt
+from triptych.cli.console import cold_kernel_notice
+from triptych.cli.failures import Failures, naming
+from triptych.cli.outputs import stream_target
+from triptych.cli.streams import select_images, stream_name, stream_source
+
+if TYPE_CHECKING:
+    from triptych.dictionary import Shelf
+    from triptych.limits import Limits
+    from triptych.part import PartWriter
+    from triptych.scan import Item
+
+
+@click.command("extract")
+@click.argument("stream", metavar="IN.tych")
+@opt.only_option
+@click.option("-o", "--output", required=True, metavar="OUT.tych", help="The stream; - is stdout.")
+@opt.dictionaries_option
+@opt.force_option
+def extract_command(
+    stream: str, only: tuple[str, ...], output: str, dictionaries: tuple[str, ...], force: bool
+) -> None:
+    """Copy some images of a stream into another, in the order of the stream.
+
+    Frames of which all images are wanted are copied as they are; of others the images are encoded again,
+    without any loss.
+    """
+    if not only:
+        raise click.UsageError("say which images: --only KEY or --only INDEX")
+    from triptych.dictionary import Shelf, iterate_dictionaries
+    from triptych.limits import DEFAULT
+    from triptych.part import PartWriter
+    from triptych.reader import Reader
+    from triptych.sink import open_sink
+
+    target = stream_target(output, force)
+    failures = Failures()
+    with cold_kernel_notice(), naming(stream_name(stream)):
+        with stream_source(stream, seekable=True) as source:
+            with Reader(source, dictionary=dictionaries or None) as reader:
+                wanted = set(select_images(reader, only, failures))
+            if not wanted:
+                failures.exit(0)
+            shelf = Shelf(iterate_dictionaries(dictionaries or None, DEFAULT), DEFAULT)
+            with naming(output):
+                sink = open_sink(target)
+            try:
+                writer = PartWriter(sink, DEFAULT)
+                _copy_images(source, wanted, writer, shelf, DEFAULT)
+                writer.close()
+            except BaseException:
+                sink.abort()
+                raise
+    failures.exit(len(wanted))
+
+
+def _copy_images(
+    source: str | io.IOBase, wanted: Collection[int], writer: PartWriter, shelf: Shelf, limits: Limits
+) -> None:
+    from triptych.framing import FrameType
+    from triptych.scan import scan
+    from triptych.source import open_source
+
+    opened = open_source(source)  # type: ignore[arg-type]  # an IOBase is an IO[bytes] here
+    try:
+        first = 0
+        for item in scan(opened, limits):
+            if item.frame.type == FrameType.META:
+                writer.add_metadata(item.frame.payload)
+            if item.images is None:
+                continue
+            count = len(item.images.shapes)
+            picked = [number for number in range(count) if first + number in wanted]
+            first += count
+            if len(picked) == count:
+                _copy_frame(item, writer)
+            elif picked:
+                for recoded in scan(open_source(_recode(item, picked, shelf, limits)), limits):
+                    _copy_frame(recoded, writer)
+    finally:
+        opened.close()
+
+
+def _copy_frame(item: Item, writer: PartWriter) -> None:
+    from triptych.framing import INLINE_SLOT
+
+    if item.images is None:
+        return
+    slot = item.frame.slot
+    if slot not in (0, INLINE_SLOT) and item.reference is not None:
+        slot = writer.bind(item.reference)
+    writer.add_images(slot, item.frame.payload, item.images.keys)
+
+
+def _recode(item: Item, picked: Sequence[int], shelf: Shelf, limits: Limits) -> bytes:
+    """Give a stream of some images of a frame, exactly as they decode."""
+    from triptych.dictionary import Dictionary
+    from triptych.metadata import name_attachments
+    from triptych.modes.registry import get_mode
+    from triptych.scan import decode_item
+    from triptych.writer import Writer
+
+    images = item.images
+    assert images is not None
+    pixels = decode_item(item, picked[0], picked[-1] + 1, shelf, limits)
+    buffer = io.BytesIO()
+    with Writer(
+        buffer,
+        shelf.get(item.reference),
+        mode=get_mode(images.mode).name,
+        lossless=True,
+        embed=isinstance(item.reference, Dictionary),
+        frame_images=len(picked),
+        threads=1,
+    ) as writer:
+        for number in picked:
+            entry = images.entry(number)
+            attachments = name_attachments(entry.attachments)
+            writer.write(pixels[number - picked[0]], entry.key, entry.label, **attachments)
+    return buffer.getvalue()

@@ -1,0 +1,107 @@
+"""Failures that are expected: one line on stderr that names the file and the cause, and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+import click
+
+from triptych.errors import (
+    DictionaryMismatch,
+    DictionaryMissing,
+    FormatError,
+    InvalidOption,
+    LimitExceeded,
+    TriptychError,
+)
+
+FAILED, USAGE, CORRUPT, MISSING, LIMIT = 1, 2, 3, 4, 5
+
+_EXPECTED = (TriptychError, OSError, MemoryError, ImportError)
+
+
+def is_expected(error: BaseException) -> bool:
+    """Say whether an error is about the user's files and options, not a fault of ours."""
+    return isinstance(error, _EXPECTED) and not isinstance(error, BrokenPipeError)
+
+
+def exit_code(error: BaseException) -> int:
+    """Give the exit code of an error."""
+    if isinstance(error, FormatError):
+        return CORRUPT
+    if isinstance(error, DictionaryMissing):
+        return MISSING
+    if isinstance(error, LimitExceeded):
+        return LIMIT
+    if isinstance(error, (InvalidOption, DictionaryMismatch)):
+        return USAGE
+    return FAILED
+
+
+def cause(error: BaseException) -> str:
+    """Give the cause of an error in one line."""
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    if isinstance(error, OSError) and error.errno == errno.ENOENT:
+        return "no such file or directory"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror[0].lower() + error.strerror[1:]
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+class CommandError(click.ClickException):
+    """Ends a verb: `triptych: NAME: CAUSE` and the exit code of the cause."""
+
+    def __init__(self, name: str | None, error: BaseException, code: int | None = None) -> None:
+        super().__init__(cause(error) if name is None else f"{name}: {cause(error)}")
+        self.exit_code = exit_code(error) if code is None else code
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the line."""
+        complain(self.message)
+
+
+def complain(text: str) -> None:
+    """Print a line on stderr, above a progress bar where there is one."""
+    line = f"triptych: {text}"
+    tqdm = sys.modules.get("tqdm")
+    if tqdm is not None:
+        tqdm.tqdm.write(line, file=sys.stderr)
+    else:
+        click.echo(line, err=True)
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Say that what fails inside is about the file of this name."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except _EXPECTED as error:
+        raise CommandError(name, error) from error
+
+
+class Failures:
+    """Inputs that failed while others went on."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._codes: set[int] = set()
+
+    def add(self, name: str, error: BaseException) -> None:
+        """Print what failed and why, and remember it."""
+        self.names.append(name)
+        self._codes.add(exit_code(error))
+        complain(f"{name}: {cause(error)}")
+
+    def exit(self, n_good: int) -> None:
+        """End the verb with 1 if some inputs failed; with the cause's own code where none was good."""
+        if not self.names:
+            return
+        code = self._codes.pop() if n_good == 0 and len(self._codes) == 1 else FAILED
+        click.get_current_context().exit(code)

@@ -1,0 +1,98 @@
+"""Options that several verbs have, and how their values are written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
+
+
+class SizeType(click.ParamType):
+    """Bytes: 20000, 20k, 1M (powers of 1000), 20Ki, 1Mi (powers of 1024)."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Give the number of bytes."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]i?|)b?", str(value).strip().lower())
+        if match is None:
+            self.fail(f"{value!r} is not a size; sizes look like 20000, 20k, 1M or 64Ki", param, ctx)
+        return int(float(match[1]) * _UNITS[match[2]])
+
+
+class ColorType(click.ParamType):
+    """A colour: #rrggbb or #rrggbbaa."""
+
+    name = "color"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Give (r, g, b, a)."""
+        match = re.fullmatch(r"#?([0-9a-fA-F]{6})([0-9a-fA-F]{2})?", str(value))
+        if match is None:
+            self.fail(f"{value!r} is not a colour; colours look like '#ff8000' or '#ff800080'", param, ctx)
+        return tuple(bytes.fromhex(match[1] + (match[2] or "ff")))
+
+
+class ColorCountType(click.ParamType):
+    """1 to 256, or auto."""
+
+    name = "colors"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Give the number, or "auto"."""
+        if value == "auto":
+            return value
+        return click.IntRange(1, 256).convert(value, param, ctx)
+
+
+force_option = click.option("-f", "--force", is_flag=True, help="Overwrite; write binary to a terminal.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+threads_option = click.option(
+    "-j", "--threads", type=click.IntRange(0), metavar="N", default=0, help="Threads; 0 is all cores."
+)
+only_option = click.option(
+    "--only", multiple=True, metavar="KEY|INDEX", help="This image only. May be repeated."
+)
+dictionaries_option = click.option(
+    "-D",
+    "--dictionary",
+    "dictionaries",
+    multiple=True,
+    metavar="DICT",
+    help="A dictionary that the stream names and does not hold: file, id or name. May be repeated.",
+)
+filelist_option = click.option(
+    "--filelist", type=click.Path(), metavar="F", help="Read names of inputs from F, one a line; - is stdin."
+)
+
+_COLOR_OPTIONS = (
+    click.option(
+        "-k", "--colors", "n_colors", type=ColorCountType(), metavar="N", help="Colours, 1 to 256, or auto."
+    ),
+    click.option(
+        "--keep", type=ColorType(), multiple=True, metavar="'#rrggbb[aa]'", help="A colour to keep exactly."
+    ),
+    click.option("--effort", type=click.Choice(["fast", "default", "max"]), help="Time for bytes."),
+    click.option(
+        "--target-psnr", type=click.FloatRange(0, min_open=True), metavar="DB", help="Decibels to reach."
+    ),
+    click.option("--seed", type=click.IntRange(0), metavar="N", help="Of everything random."),
+)
+
+
+def color_options(command: F) -> F:
+    """Give a verb the options that `encode` and `fit` share."""
+    for option in reversed(_COLOR_OPTIONS):
+        command = option(command)
+    return command
+
+
+def given_options(**options: Any) -> dict[str, Any]:
+    """Leave out what was not given, so that the library's defaults stand."""
+    return {name: value for name, value in options.items() if value is not None and value != ()}

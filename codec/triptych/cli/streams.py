@@ -1,0 +1,116 @@
+"""Streams as inputs, and the verbs that move whole frames: `cat` and `index`."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import click
+
+from triptych.cli import options as opt
+from triptych.cli.failures import CommandError, Failures, is_expected, naming
+from triptych.cli.outputs import STDOUT, stream_target
+from triptych.errors import KeyMissing
+
+if TYPE_CHECKING:
+    from triptych.reader import Reader
+
+STDIN = "-"
+
+
+def stream_name(stream: str) -> str:
+    """Give the name by which messages call a stream."""
+    return "stdin" if stream == STDIN else stream
+
+
+@contextmanager
+def stream_source(stream: str, *, seekable: bool = False) -> Iterator[str | IO[bytes]]:
+    """Give what a stream is read from; `seekable` where it is not read from front to back."""
+    if stream != STDIN:
+        if Path(stream).is_dir():
+            raise IsADirectoryError(None, "is a directory")
+        yield stream
+    elif sys.stdin.isatty():
+        raise click.UsageError("stdin is a terminal: name a stream, or pipe one in")
+    elif seekable:
+        yield io.BytesIO(click.get_binary_stream("stdin").read())
+    else:
+        yield click.get_binary_stream("stdin")
+
+
+def select_images(reader: Reader, only: Sequence[str], failures: Failures) -> list[int]:
+    """Give the numbers of the images that `--only` asks for, in that order; each once.
+
+    A text that is a key means that image; else it is a number, from the end where it is negative.
+    """
+    numbers: dict[int, None] = {}
+    for text in only:
+        try:
+            numbers[_find_image(reader, text)] = None
+        except (KeyMissing, IndexError) as error:
+            failures.add(f"--only {text}", error)
+    return list(numbers)
+
+
+def _find_image(reader: Reader, text: str) -> int:
+    if text in reader:
+        return int(reader.info(text)["number"])
+    try:
+        number = int(text)
+    except ValueError:
+        raise KeyMissing("no image has this key") from None
+    n_images = len(reader)
+    if not -n_images <= number < n_images:
+        raise IndexError(f"no image has this key or number; the stream holds {n_images}")
+    return number % n_images
+
+
+@click.command("cat")
+@click.argument("streams", nargs=-1, required=True, metavar="IN.tych...")
+@click.option("-o", "--output", required=True, metavar="OUT.tych", help="The stream; - is stdout.")
+@opt.force_option
+def cat_command(streams: tuple[str, ...], output: str, force: bool) -> None:
+    """Join streams into one with one index, without decoding them.
+
+    Dictionaries that several have are stored once. (The plain concatenation of the files is a stream too.)
+    """
+    from triptych.part import concatenate
+
+    target = stream_target(output, force)
+    current = [output]
+
+    def opened() -> Iterator[str | IO[bytes]]:
+        for stream in streams:
+            current[0] = stream_name(stream)
+            with stream_source(stream) as source:
+                yield source
+        current[0] = output
+
+    try:
+        concatenate(opened(), target)
+    except Exception as error:
+        if not is_expected(error):
+            raise
+        raise CommandError(current[0], error) from error
+
+
+@click.command("index")
+@click.argument("stream", metavar="FILE.tych")
+@click.option("-o", "--output", metavar="OUT.tych", help="Where to; FILE itself if not given.")
+@opt.force_option
+def index_command(stream: str, output: str | None, force: bool) -> None:
+    """Write a stream anew, as one part with one index at its end.
+
+    FILE is replaced when the new stream is whole; its images are not decoded.
+    """
+    from triptych.part import rebuild_index
+
+    if output is None and stream == STDIN:
+        output = STDOUT
+    target = stream if output is None else stream_target(output, force)
+    with naming(stream_name(stream)), stream_source(stream) as source:
+        rebuild_index(source, target)

@@ -1,0 +1,1 @@
+"""Triptych inside other libraries. Nothing of the codec imports anything from here."""

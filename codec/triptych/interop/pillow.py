@@ -1,0 +1,173 @@
+"""Triptych as a format of Pillow: after `register()`, `Image.open` and `save` know .tych files.
+
+Opening reads headers only: size and mode are known before any pixel is decoded, so Pillow's check against
+decompression bombs comes in time. The images of a stream are the frames of the Pillow image (`n_frames`,
+`seek`). What is wrong with a file is an `OSError`, as Pillow's users expect; what is wrong with an option of
+`save` is `InvalidOption`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import IO, Any
+
+from PIL import Image, ImageFile, ImageSequence
+
+from triptych.errors import NotTriptych, TriptychError
+from triptych.framing import SIGNATURE
+from triptych.images import MODES
+from triptych.interop.pictures import pillow_metadata, read_metadata
+from triptych.limits import DEFAULT
+from triptych.metadata import name_attachments
+from triptych.reader import Reader
+from triptych.source import open_source
+from triptych.table import load_table
+from triptych.verify import verify
+from triptych.writer import Writer
+
+__all__ = ["FORMAT", "TriptychImageFile", "register"]
+
+FORMAT = "TRIPTYCH"
+_WRITABLE_MODES = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA"))
+# Pillow has a limit of its own for pixels, which its users know how to change.
+_LIMITS = dataclasses.replace(DEFAULT, pixels_per_image=1 << 62)
+_OF_PILLOW = frozenset(("append_images", "exif", "icc_profile", "xmp"))
+
+
+def register() -> None:
+    """Let Pillow open and save .tych files. A second call changes nothing."""
+    Image.register_open(FORMAT, TriptychImageFile, _accept)
+    Image.register_save(FORMAT, _save)
+    Image.register_save_all(FORMAT, _save_all)
+    Image.register_extension(FORMAT, ".tych")
+    Image.register_mime(FORMAT, "image/x-triptych")
+
+
+def _accept(prefix: bytes) -> bool:
+    return prefix.startswith(SIGNATURE)
+
+
+class TriptychImageFile(ImageFile.ImageFile):
+    """An opened stream. Attributes beyond Pillow's: `info` may hold `key`, `label` and `metadata`."""
+
+    format = FORMAT
+    format_description = "Triptych"
+    _close_exclusive_fp_after_loading = False  # other frames may still be asked for
+
+    def _open(self) -> None:
+        assert self.fp is not None
+        self._start = self.fp.tell()
+        self._reader: Reader | None = None
+        self._frame = -1
+        self._loaded = -1
+        try:
+            # Not through a Reader: what it says of an image needs the kernels.
+            self._table = load_table(open_source(self.fp), _LIMITS, self._ignored_damage())
+            self.n_frames = self._table.n_images
+            self.is_animated = self.n_frames > 1
+            if not self.n_frames:
+                raise OSError("the Triptych stream holds no images")
+            self._show(0)
+        except NotTriptych as error:
+            raise SyntaxError(str(error)) from error
+        except TriptychError as error:
+            raise OSError(f"broken Triptych stream: {error}") from error
+
+    def _ignored_damage(self) -> Any:
+        """Give what takes damage: nothing, unless the user told Pillow to load what is left of a file."""
+        return (lambda damage: None) if ImageFile.LOAD_TRUNCATED_IMAGES else None
+
+    def _show(self, frame: int) -> None:
+        """Take size, mode and info from the headers of a frame."""
+        number, image = self._table.frame_of(frame)
+        images = self._table.read(number).images
+        assert images is not None
+        entry = images.entry(image)
+        self._frame = frame
+        self._size = (entry.shape.width, entry.shape.height)
+        self._mode = MODES[entry.shape.channels - 1]
+        named = name_attachments(entry.attachments)
+        known = {"key": entry.key, "label": entry.label, "metadata": named.get("metadata")}
+        self.info = {name: value for name, value in known.items() if value is not None}
+        self.info |= pillow_metadata(named)
+        if hasattr(self, "_exif"):
+            self._exif = None
+
+    def seek(self, frame: int) -> None:
+        """Go to an image of the stream."""
+        if not self._seek_check(frame):
+            return
+        if self.fp is None:
+            raise ValueError("Operation on closed image")
+        try:
+            self._show(frame)
+        except TriptychError as error:
+            raise OSError(f"broken Triptych stream: {error}") from error
+        Image._decompression_bomb_check(self.size)
+
+    def tell(self) -> int:
+        """Give the number of the current image."""
+        return self._frame
+
+    def load(self) -> Image.core.PixelAccess | None:
+        """Decode the pixels of the current image, once."""
+        if self._loaded != self._frame and self.fp is not None:
+            try:
+                if self._reader is None:
+                    self.fp.seek(self._start)
+                    damage = "skip" if ImageFile.LOAD_TRUNCATED_IMAGES else "raise"
+                    self._reader = Reader(self.fp, _LIMITS, damage=damage)  # type: ignore[arg-type]
+                pixels = self._reader[self._frame]
+            except TriptychError as error:
+                raise OSError(f"broken Triptych stream: {error}") from error
+            self.im = Image.frombytes(self.mode, self.size, pixels.tobytes()).im
+            self.readonly = 0
+            self._loaded = self._frame
+            if not self.is_animated:
+                if self._exclusive_fp:
+                    self.fp.close()
+                self.fp = None
+        return super().load()
+
+    def verify(self) -> None:
+        """Check all checksums of the stream."""
+        if self.fp is None:
+            raise RuntimeError("verify must be called directly after open")
+        self.fp.seek(self._start)
+        try:
+            verify(self.fp, "structure", limits=_LIMITS)
+        except TriptychError as error:
+            raise OSError(f"broken Triptych stream: {error}") from error
+        super().verify()
+
+
+def _save_all(image: Image.Image, handle: IO[bytes], filename: str | bytes) -> None:
+    _write(image, handle, _frames(image))
+
+
+def _save(image: Image.Image, handle: IO[bytes], filename: str | bytes) -> None:
+    _write(image, handle, iter([image]), threads=1)
+
+
+def _frames(image: Image.Image) -> Iterator[Image.Image]:
+    for sequence in (image, *image.encoderinfo.get("append_images", ())):
+        place = sequence.tell()
+        try:
+            yield from ImageSequence.Iterator(sequence)
+        finally:
+            sequence.seek(place)
+
+
+def _write(image: Image.Image, handle: IO[bytes], frames: Iterator[Image.Image], **defaults: Any) -> None:
+    given = image.encoderinfo
+    of_image = {name: given[name] for name in ("key", "label", "metadata") if name in given}
+    options = {
+        name: value for name, value in given.items() if name not in _OF_PILLOW and name not in of_image
+    }
+    with Writer(handle, **(defaults | options)) as writer:
+        for frame in frames:
+            if frame.mode not in _WRITABLE_MODES:
+                raise OSError(f"cannot write mode {frame.mode} as {FORMAT}")
+            writer.write(frame, **of_image, **read_metadata(frame, given))
+
