@@ -1,14 +1,15 @@
 """Compile every kernel now, rather than at the first image.
 
-Tiny images go through all that a user can ask for: each effort, opaque and transparent colours, batches,
-dictionaries, dithering, rate-aware mapping and searches. What numba compiles it keeps on disk, so a second run
-takes a moment.
+Small images go through all that a user can ask for: each effort, opaque and transparent colours, batches,
+dictionaries, dithering, rate-aware mapping and searches. What numba compiles it keeps on disk, so a second
+run takes a moment.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from triptych.callables import make_callable
 from triptych.images import Pixels
 
-__all__ = ["warmup"]
+__all__ = ["on_compilation", "warmup"]
 
 
 def warmup() -> int:
@@ -25,15 +26,34 @@ def warmup() -> int:
     Returns
     -------
     int
-        Kernels that were compiled; 0 where all were in the cache.
+        Functions that were compiled; 0 where all were in the cache.
     """
-    from numba.core import event
+    n_compiled = 0
 
-    recorder = event.RecordingListener()
-    with event.install_listener("numba:compile", recorder):
+    def count() -> None:
+        nonlocal n_compiled
+        n_compiled += 1
+
+    with on_compilation(count):
         for images, dictionary_size, options in _cases():
             _round_trip(images, dictionary_size, options)
-    return sum(1 for _, record in recorder.buffer if record.is_start)
+    return n_compiled
+
+
+@contextmanager
+def on_compilation(callback: Callable[[], object]) -> Iterator[None]:
+    """Call back for each function that numba compiles inside, because its cache on disk had none."""
+    from numba.core import event
+
+    class Listener(event.Listener):  # type: ignore[misc]  # numba carries no types
+        def on_start(self, event: Any) -> None:
+            callback()
+
+        def on_end(self, event: Any) -> None:
+            pass
+
+    with event.install_listener("numba:compile", Listener()):
+        yield
 
 
 def _cases() -> Iterator[tuple[list[Pixels], int | None, dict[str, Any]]]:

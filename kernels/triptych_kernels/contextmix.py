@@ -200,7 +200,7 @@ def _make_train(n: int, n_sets: int) -> Any:
         bit: Any,
         rate_min: Any,
     ) -> Any:
-        """Learn from `bit`: move the weights (those of rows after the first by half as much) and the counters.
+        """Learn from `bit`: move the weights (half as much in rows after the first) and the counters.
 
         step i64 = ((bit << 16) - p16) * rate >> 8, within +-2^19 for rates below 2048: a product with a
         logit (below 2^12) stays within int32. A counter p20|r12 becomes p += ((t - p) >> 2) * r >> 10

@@ -158,9 +158,9 @@ def _surroundings(
 ) -> None:
     """Gather what is known at a trie node about the bit that comes: facts i64 (8).
 
-    0, 1: this channel's bits five and four levels up (2 = there are none); 2: all its higher bits; 3: do
-    they equal the last colour's; 4: 1 if above it, 2 if below; 5: do they equal those of the colour before; 6: what
-    the other channels have at this level; 7: the last colour's bit here.
+    0, 1: this channel's bits five and four levels up (2 = none there); 2: all its higher bits; 3: do
+    they equal the last colour's; 4: 1 if above it, 2 if below; 5: do they equal the colour before's;
+    6: what the other channels have at this level; 7: the last colour's bit here.
     """
     channel, level = channels[depth], levels[depth]
     facts[0], facts[1], facts[2], facts[3] = int64(2), int64(2), int64(0), int64(1)

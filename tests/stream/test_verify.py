@@ -74,9 +74,20 @@ def test_other_payloads_of_index_frames(payload):
     assert len(tp.Reader(stream)) == 6
     with pytest.raises(tp.InvalidFrame):
         tp.verify(stream)
-    # A frame of another type may look like an index too.
-    tail = b"\x00" * 12 + struct.pack("<IQ8s", 48, len(stream) - 10, b"TYCINDEX")
-    assert len(tp.Reader(write_stream(RECORDS) + build_frame(FrameType.PADDING, 0, tail))) == 6
+
+
+@pytest.mark.parametrize("n_before", [0, 11, 100])
+@pytest.mark.parametrize("frame_type", [FrameType.INDEX, FrameType.PADDING])
+def test_payloads_that_end_like_an_index(frame_type, n_before):
+    stream = write_stream(RECORDS, frame_images=6)
+    for length, offset in (
+        (36 + n_before, len(stream)),
+        (36 + n_before, 0),
+        (16, len(stream)),
+        (99, len(stream)),
+    ):
+        payload = bytes(n_before) + struct.pack("<IQ8s", length, offset, b"TYCINDEX")
+        assert len(tp.Reader(stream + build_frame(frame_type, 0, payload))) == 6
 
 
 def test_report():

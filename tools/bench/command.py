@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sections.append(section)
         print(section, flush=True)
     if len(sections) > 1:
-        print(goal_table([goal for section in sections for goal in section.goals]))
+        print(goal_table(sections))
     if parsed.json:
         found = {"machine": machine, "quick": setup.quick, "sections": [s.to_json() for s in sections]}
         parsed.json.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,7 +66,7 @@ class Section:
         """Lay out notes, tables and goals."""
         parts = [f"== {self.name} ({self.seconds:.0f} s)", *self.notes, *map(str, self.tables)]
         if self.goals:
-            parts.append(str(goal_table(self.goals)))
+            parts.append(str(goal_table([self])))
         return "\n".join(parts) + "\n"
 
     def to_json(self) -> dict[str, Any]:
@@ -98,13 +99,14 @@ def _plain(cell: Cell) -> Cell:
     return str(cell) if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 
-def goal_table(goals: list[Goal]) -> Table:
-    """Lay goals out beside what was measured."""
+def goal_table(sections: Sequence[Section]) -> Table:
+    """Lay the goals of sections out beside what was measured."""
     rows: list[Row] = [
-        (g.what, g.measured, ("at least " if g.at_least else "at most ") + _text(g.limit), g.verdict)
-        for g in goals
+        (s.name, g.what, g.measured, "at least" if g.at_least else "at most", g.limit, g.verdict)
+        for s in sections
+        for g in s.goals
     ]
-    return Table("goals", ("goal", "measured", "limit", ""), rows)
+    return Table("goals", ("section", "goal", "measured", "", "limit", "verdict"), rows)
 
 
 def _text(cell: Cell) -> str:

@@ -16,26 +16,19 @@ T = TypeVar("T")
 
 @contextmanager
 def cold_kernel_notice() -> Iterator[None]:
-    """Say so, once, if a kernel is compiled inside: numba itself reports it when its cache had none."""
-    from numba.core import event
+    """Say so, once, if kernels have to be compiled inside: numba reports it when its cache has none."""
+    from triptych.warmup import on_compilation
 
-    class Listener(event.Listener):  # type: ignore[misc]  # numba carries no types
-        told = False
+    told = False
 
-        def on_start(self, event: Any) -> None:
-            if not self.told:
-                self.told = True
-                complain("compiling kernels, once; `triptych warmup` does it ahead")
+    def tell() -> None:
+        nonlocal told
+        if not told:
+            told = True
+            complain("compiling kernels, once; `triptych warmup` does it ahead")
 
-        def on_end(self, event: Any) -> None:
-            pass
-
-    listener = Listener()
-    event.register("numba:compile", listener)
-    try:
+    with on_compilation(tell):
         yield
-    finally:
-        event.unregister("numba:compile", listener)
 
 
 def progress(items: Iterable[T], unit: str, total: int | None = None) -> Iterable[T]:
@@ -60,6 +53,17 @@ def format_table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int =
         ]
         lines.append("  ".join(cells).rstrip())
     return lines
+
+
+def plural(count: int, noun: str) -> str:
+    """Give a count with its noun.
+
+    Examples
+    --------
+    >>> plural(1, "image"), plural(1200, "image")
+    ('1 image', '1,200 images')
+    """
+    return f"{count:,} {noun}" + "s" * (count != 1)
 
 
 def print_json(value: Any) -> None:

@@ -13,7 +13,7 @@ import click
 
 from triptych.cli import options as opt
 from triptych.cli.console import cold_kernel_notice, print_json, progress
-from triptych.cli.failures import CORRUPT, CommandError, Failures, cause, complain, naming
+from triptych.cli.failures import CORRUPT, CommandError, Failures, UsageFailure, cause, complain, naming
 from triptych.cli.outputs import STDOUT, binary_stdout, refuse_existing, safe_name, write_file
 from triptych.cli.streams import select_images, stream_name, stream_source
 
@@ -52,24 +52,28 @@ def decode_command(
 ) -> None:
     """Decode a stream into image files.
 
-    One image becomes the file OUTPUT. More become files in the directory OUTPUT, each named by its key, or its
-    number where it has none. EXIF, ICC profiles and XMP are carried over. Of a damaged stream all whole images
-    are decoded, and the bytes that are lost are listed (exit code 3).
+    One image becomes the file OUTPUT. More become files in the directory OUTPUT, each named by its key, or
+    its number where it has none. EXIF, ICC profiles and XMP are carried over. Of a damaged stream all whole
+    images are decoded, and the bytes that are lost are listed (exit code 3).
     """
     if as_json and output == STDOUT:
-        raise click.UsageError("--json and -o - both write to stdout")
+        raise UsageFailure("--json and -o - both write to stdout")
     suffix = _suffix(output, format_name)
     name = stream_name(stream)
     from triptych.reader import Reader
 
     failures = Failures()
-    with cold_kernel_notice(), naming(name), stream_source(stream, seekable=bool(only)) as source:
-        with Reader(source, dictionary=dictionaries or None, damage="skip", threads=threads) as reader:
-            images = _selected(reader, only, failures) if only else reader.items()
-            target = _open_target(output, suffix, force, images, as_file=len(only) == 1)
-            for info, pixels in progress(target.images, "images"):
-                target.save(info, pixels, failures)
-            lost = reader.damage
+    with (
+        cold_kernel_notice(),
+        naming(name),
+        stream_source(stream, seekable=bool(only)) as source,
+        Reader(source, dictionary=dictionaries or None, damage="skip", threads=threads) as reader,
+    ):
+        images = _selected(reader, only, failures) if only else reader.items()
+        target = _open_target(output, suffix, force, images, as_file=len(only) == 1)
+        for info, pixels in progress(target.images, "images"):
+            target.save(info, pixels, failures)
+        lost = reader.damage
     for damage in lost:
         complain(f"{name}: bytes {damage.start} to {damage.stop - 1} are lost: {cause(damage.error)}")
     if as_json:
@@ -100,7 +104,7 @@ def _suffix(output: str, format_name: str | None) -> str:
         if suffix not in known:
             suffix = ".png"
     if known.get(suffix) not in Image.SAVE:
-        raise click.UsageError(f"Pillow writes no format {format_name or suffix!r}")
+        raise UsageFailure(f"Pillow writes no format {format_name or suffix!r}")
     return suffix
 
 
@@ -114,9 +118,7 @@ def _open_target(
         first += [] if as_file else list(_take(images, 1))
     if len(first) > 1 and (output == STDOUT or Path(output).suffix.lower() == suffix):
         where = "stdout" if output == STDOUT else output
-        raise click.UsageError(
-            f"{where} holds one image, and the stream has more: use --only, or -o DIRECTORY"
-        )
+        raise UsageFailure(f"{where} holds one image, and the stream has more: use --only, or -o DIRECTORY")
     if output == STDOUT:
         handle = binary_stdout(force)
         return _Target(suffix, force, chain(first, images), handle=handle)

@@ -104,5 +104,7 @@ def _save(row: Row, folder: Path) -> list[str]:
     for number, pixels in enumerate(row.decoded):
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "PNG")
-        write_file(folder / (f"{row.name}/{number:02}.png" if several else f"{row.name}.png"), buffer.getvalue())
+        write_file(
+            folder / (f"{row.name}/{number:02}.png" if several else f"{row.name}.png"), buffer.getvalue()
+        )
     return [f"{row.name}.tych", f"{row.name}/" if several else f"{row.name}.png"]

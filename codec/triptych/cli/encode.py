@@ -10,7 +10,7 @@ import click
 
 from triptych.cli import options as opt
 from triptych.cli.console import cold_kernel_notice, print_json, progress
-from triptych.cli.failures import Failures, naming
+from triptych.cli.failures import Failures, UsageFailure, naming
 from triptych.cli.inputs import Input, Picture, collect_images, load_all
 from triptych.cli.outputs import STDOUT, stream_target
 from triptych.errors import (
@@ -23,6 +23,7 @@ from triptych.errors import (
 
 if TYPE_CHECKING:
     from triptych.dictionary import Dictionary
+    from triptych.interop.pictures import Metadata
     from triptych.writer import Writer
 
 _OF_ONE_IMAGE = (InvalidImage, LimitExceeded, TargetUnreachable, TooManyColors)
@@ -41,12 +42,10 @@ _OF_ONE_IMAGE = (InvalidImage, LimitExceeded, TargetUnreachable, TooManyColors)
 @click.option("--dither", is_flag=True, default=None, help="Floyd-Steinberg.")
 @click.option("--lossless", is_flag=True, default=None, help="Exact, or the image fails.")
 @click.option(
-    "--target-size", type=opt.SizeType(), metavar="BYTES", help="Bytes for each image: 20k, 1M, 64Ki."
+    "--target-size", type=opt.parse_size, metavar="BYTES", help="Bytes for each image: 20k, 1M, 64Ki."
 )
 @click.option("-D", "--dictionary", metavar="DICT", help="What the images share: file, id or name.")
-@click.option(
-    "--embed/--no-embed", default=None, help="Put the dictionary into the stream, or only name it."
-)
+@click.option("--embed/--no-embed", default=None, help="Put the dictionary into the stream, or only name it.")
 @click.option("--frame-images", type=click.IntRange(1), metavar="N", help="Images in one frame.")
 @opt.threads_option
 @click.option("--metadata/--no-metadata", default=True, help="Carry EXIF, ICC and XMP over (the default).")
@@ -64,12 +63,12 @@ def encode_command(
 ) -> None:
     """Encode images into a stream.
 
-    IMAGE is a file, a directory (the image files in it and below, sorted), a pattern, or - for stdin. Keys are
-    file names without suffix, paths below a directory where one is given. A single image gets no key, unless
-    it is appended.
+    IMAGE is a file, a directory (the image files in it and below, sorted), a pattern, or - for stdin. Keys
+    are file names without suffix, paths below a directory where one is given. A single image gets no key,
+    unless it is appended.
     """
     if as_json and output == STDOUT:
-        raise click.UsageError("--json and -o - both write to stdout")
+        raise UsageFailure("--json and -o - both write to stdout")
     inputs = collect_images(images, filelist)
     if len(inputs) == 1 and not append and not os.path.isdir(images[0] if images else ""):
         inputs = [Input(inputs[0].path, "")]
@@ -78,7 +77,7 @@ def encode_command(
     if searched and len(inputs) > 1:
         # So that an image that misses its target fails at once and alone.
         if options["frame_images"] is not None:
-            raise click.UsageError("--frame-images: with a target, each image has a frame of its own")
+            raise UsageFailure("--frame-images: with a target, each image has a frame of its own")
         options |= {"frame_images": 1, "threads": 1}
     from triptych.writer import Writer
 
@@ -137,7 +136,7 @@ class _Job:
 
     def write(self, writer: Writer, each: Input, picture: Picture) -> None:
         """Write an image; count it, or the failure that is its own."""
-        metadata = picture.metadata if self._metadata else {}
+        metadata: Metadata = picture.metadata if self._metadata else {}
         try:
             writer.write(picture.pixels, key=each.key or None, **metadata)
         except _OF_ONE_IMAGE as error:
@@ -158,7 +157,8 @@ def _load(dictionary: str | None) -> Dictionary | None:
 def _check_lossless(picture: Picture, dictionary: Dictionary | None) -> None:
     from PIL import Image
 
-    from triptych.modes.reduce import MAX_COLORS, dictionary_colors, to_rgba
+    from triptych.fit.kmeans import MAX_COLORS
+    from triptych.modes.reduce import dictionary_colors, to_rgba
 
     colors = Image.fromarray(to_rgba(picture.pixels)).getcolors(MAX_COLORS)
     if colors is None:

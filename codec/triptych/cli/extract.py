@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import click
 
 from triptych.cli import options as opt
 from triptych.cli.console import cold_kernel_notice
-from triptych.cli.failures import Failures, naming
+from triptych.cli.failures import Failures, UsageFailure, naming
 from triptych.cli.outputs import stream_target
 from triptych.cli.streams import select_images, stream_name, stream_source
 
@@ -36,7 +36,7 @@ def extract_command(
     without any loss.
     """
     if not only:
-        raise click.UsageError("say which images: --only KEY or --only INDEX")
+        raise UsageFailure("say which images: --only KEY or --only INDEX")
     from triptych.dictionary import Shelf, iterate_dictionaries
     from triptych.limits import DEFAULT
     from triptych.part import PartWriter
@@ -45,33 +45,34 @@ def extract_command(
 
     target = stream_target(output, force)
     failures = Failures()
-    with cold_kernel_notice(), naming(stream_name(stream)):
-        with stream_source(stream, seekable=True) as source:
-            with Reader(source, dictionary=dictionaries or None) as reader:
-                wanted = set(select_images(reader, only, failures))
-            if not wanted:
-                failures.exit(0)
-            shelf = Shelf(iterate_dictionaries(dictionaries or None, DEFAULT), DEFAULT)
+    name = stream_name(stream)
+    with cold_kernel_notice(), naming(name), stream_source(stream, seekable=True) as source:
+        with Reader(source, dictionary=dictionaries or None) as reader:
+            wanted = set(select_images(reader, only, failures))
+        if not wanted:
+            failures.exit(0)
+        shelf = Shelf(iterate_dictionaries(dictionaries or None, DEFAULT), DEFAULT)
+        with naming(output):
+            sink = open_sink(target)
+        try:
+            writer = PartWriter(sink, DEFAULT)
+            _copy_images(source, wanted, writer, shelf, DEFAULT)
             with naming(output):
-                sink = open_sink(target)
-            try:
-                writer = PartWriter(sink, DEFAULT)
-                _copy_images(source, wanted, writer, shelf, DEFAULT)
                 writer.close()
-            except BaseException:
-                sink.abort()
-                raise
+        except BaseException:
+            sink.abort()
+            raise
     failures.exit(len(wanted))
 
 
 def _copy_images(
-    source: str | io.IOBase, wanted: Collection[int], writer: PartWriter, shelf: Shelf, limits: Limits
+    source: str | IO[bytes], wanted: Collection[int], writer: PartWriter, shelf: Shelf, limits: Limits
 ) -> None:
     from triptych.framing import FrameType
     from triptych.scan import scan
     from triptych.source import open_source
 
-    opened = open_source(source)  # type: ignore[arg-type]  # an IOBase is an IO[bytes] here
+    opened = open_source(source)
     try:
         first = 0
         for item in scan(opened, limits):

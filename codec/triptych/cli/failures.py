@@ -56,9 +56,19 @@ def cause(error: BaseException) -> str:
 class CommandError(click.ClickException):
     """Ends a verb: `triptych: NAME: CAUSE` and the exit code of the cause."""
 
-    def __init__(self, name: str | None, error: BaseException, code: int | None = None) -> None:
+    def __init__(self, name: str | None, error: BaseException) -> None:
         super().__init__(cause(error) if name is None else f"{name}: {cause(error)}")
-        self.exit_code = exit_code(error) if code is None else code
+        self.exit_code = exit_code(error)  # type: ignore[misc]  # of this error, not of its class
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the line."""
+        complain(self.message)
+
+
+class UsageFailure(click.ClickException):
+    """Ends a verb that was called in a way that cannot work: one line, exit code 2."""
+
+    exit_code = USAGE
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the line."""

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from triptych.cli import options as opt
-from triptych.cli.console import cold_kernel_notice, print_json, progress
-from triptych.cli.failures import Failures, naming
+from triptych.cli.console import cold_kernel_notice, plural, print_json, progress
+from triptych.cli.failures import Failures, UsageFailure, naming
 from triptych.cli.inputs import collect_images, load_all
 from triptych.cli.outputs import STDOUT, stream_target
 
@@ -37,7 +37,7 @@ def fit_command(
     Prints the WCSS, the sum of squared distances of all pixels to their nearest colour.
     """
     if as_json and output == STDOUT:
-        raise click.UsageError("--json and -o - both write to stdout")
+        raise UsageFailure("--json and -o - both write to stdout")
     inputs = collect_images(images, filelist)
     target = stream_target(output, force)
     from triptych.fit import fit
@@ -75,7 +75,8 @@ def fit_command(
         mean = book.params["wcss"] / book.params["pixels"]
         psnr = f"{10 * math.log10(255**2 * 3 / mean):.2f} dB" if mean else "exact"
         click.echo(
-            f"{output}: {book.params['n_colors']} colours from {book.params['images']:,} images, "
+            f"{output}: {plural(book.params['n_colors'], 'colour')} from "
+            f"{plural(book.params['images'], 'image')}, "
             f"{book.params['pixels']:,} pixels\n"
             f"  WCSS {book.params['wcss']:,.1f}, {mean:.4g} a pixel ({psnr})\n"
             f"  id {book.id}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from triptych.cli import options as opt
-from triptych.cli.console import format_table, print_json
+from triptych.cli.console import format_table, plural, print_json
 from triptych.cli.failures import CORRUPT, Failures, cause, complain, is_expected
 from triptych.cli.streams import stream_name, stream_source
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def info_command(streams: tuple[str, ...], dictionaries: tuple[str, ...], as_json: bool) -> None:
     """Say what a stream holds, without decoding pixels.
 
-    bpp is the bits per pixel of the image's frame; PSNR is what the encoder noted (`exact`: no pixel differs).
+    bpp is the bits per pixel of the image's frame. PSNR is what the encoder noted; exact: no pixel differs.
     """
     failures = Failures()
     n_damaged = 0
@@ -130,18 +130,22 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     counted = ", ".join(f"{count} {name}" for name, count in facts["frames"].items())
     rate = f", {facts['bytes'] * 8 / n_pixels:.3f} bits per pixel" if n_pixels else ""
     lines = [
-        f"{facts['stream']}: {len(images):,} images, {facts['bytes']:,} bytes{rate}; "
-        f"{facts['parts']} part{'s' * (facts['parts'] > 1)}, frames: {counted or 'none'}"
+        f"{facts['stream']}: {plural(len(images), 'image')}, {facts['bytes']:,} bytes{rate}; "
+        f"{plural(facts['parts'], 'part')}; frames: {counted or 'none'}"
     ]
     for book in facts["dictionaries"]:
         where = f"{book['kind']}, {book['bytes']:,} bytes" if book["embedded"] else "not in the stream"
-        params = ", ".join(f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}"
-                           for name, value in book.get("params", {}).items())
+        params = ", ".join(
+            f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}"
+            for name, value in book.get("params", {}).items()
+        )
         lines.append(f"  dictionary {book['id'][:16]}: {where}{'; ' * bool(params)}{params}")
     lines += [f"  {name}: {value}" for name, value in facts["metadata"].items()]
     if images:
         head = ("  key", "#", "size", "mode", "frame", "bytes", "bpp", "coder", "colours", "wcss", "PSNR")
-        lines += format_table(head, [_row(info) for info in images])
+        columns = list(zip(head, *map(_row, images), strict=True))
+        head, *rows = zip(*(column for column in columns if any(column[1:])), strict=True)
+        lines += format_table(head, rows)
     return lines
 
 

@@ -9,22 +9,22 @@ from __future__ import annotations
 import glob
 import io
 import os
+import re
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
-import click
-
+from triptych.cli.failures import Failures, UsageFailure, complain, naming
 from triptych.errors import InvalidImage, LimitExceeded
-from triptych.cli.failures import complain, naming
 
 if TYPE_CHECKING:
     from triptych.images import Pixels
+    from triptych.interop.pictures import Metadata
 
-IMAGE_SUFFIXES = frozenset(
-    ".apng .avif .bmp .dds .gif .ico .icns .jfif .jp2 .jpe .jpeg .jpg .pbm .pcx .pgm .png .pnm .ppm .qoi .sgi "
-    ".tga .tif .tiff .webp .xbm .xpm".split()
+_IMAGE_SUFFIX = re.compile(
+    r"(?i)\.(a?png|avif|bmp|dds|gif|ico|icns|jfif|jp2|jpe?g?|p[bgnp]m|pcx|qoi|sgi|tga|tiff?|webp|xbm|xpm)"
 )
 """What counts as an image in a directory; a file that is named is read whatever its name."""
 STDIN = "-"
@@ -34,7 +34,7 @@ class Picture(NamedTuple):
     """An image read from a file; `metadata` holds `exif`, `xmp` and `icc_profile` as far as there."""
 
     pixels: Pixels
-    metadata: dict[str, bytes]
+    metadata: Metadata
 
 
 class Input(NamedTuple):
@@ -58,13 +58,13 @@ class Input(NamedTuple):
         """
         from PIL import Image, UnidentifiedImageError
 
+        from triptych.images import as_pixels
         from triptych.interop.pictures import read_metadata
         from triptych.limits import DEFAULT
-        from triptych.images import as_pixels
 
         source: str | IO[bytes] = self.path
         if self.path == STDIN:
-            source = io.BytesIO(click.get_binary_stream("stdin").read())
+            source = io.BytesIO(sys.stdin.buffer.read())
         elif os.path.isdir(self.path):
             raise IsADirectoryError(None, "is a directory")
         try:
@@ -108,9 +108,9 @@ def collect_images(arguments: Sequence[str], filelist: str | None) -> list[Input
         else:
             found.append((name, _keys_of_file(name)))
     if not found:
-        raise click.UsageError("no images: name files, directories or -, or use --filelist")
+        raise UsageFailure("no images: name files, directories or -, or use --filelist")
     if [path for path, _ in found].count(STDIN) > 1:
-        raise click.UsageError("stdin can be read once only")
+        raise UsageFailure("stdin can be read once only")
     keys = _distinct([candidates for _, candidates in found])
     return [Input(path, key) for (path, _), key in zip(found, keys, strict=True)]
 
@@ -118,7 +118,7 @@ def collect_images(arguments: Sequence[str], filelist: str | None) -> list[Input
 def _read_list(filelist: str) -> list[str]:
     with naming(filelist):
         if filelist == STDIN:
-            text = click.get_text_stream("stdin").read()
+            text = sys.stdin.read()
         else:
             text = Path(filelist).read_text(encoding="utf-8", errors="surrogateescape")
     return [line for line in text.splitlines() if line.strip()]
@@ -128,7 +128,7 @@ def _walk(folder: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
     files = sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if _IMAGE_SUFFIX.fullmatch(path.suffix) and not path.name.startswith(".") and path.is_file()
     )
     for path in files:
         inside = path.relative_to(folder)
@@ -167,7 +167,7 @@ def _distinct(candidates: Sequence[tuple[str, ...]]) -> list[str]:
             level[number] += 1
 
 
-def load_all(inputs: Sequence[Input], failures: Any) -> Iterator[tuple[Input, Picture]]:
+def load_all(inputs: Sequence[Input], failures: Failures) -> Iterator[tuple[Input, Picture]]:
     """Read images one by one; those that cannot be read go to `failures`."""
     for each in inputs:
         try:

@@ -13,42 +13,29 @@ F = TypeVar("F", bound=Callable[..., Any])
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
 
 
-class SizeType(click.ParamType):
-    """Bytes: 20000, 20k, 1M (powers of 1000), 20Ki, 1Mi (powers of 1024)."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Give the number of bytes."""
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]i?|)b?", str(value).strip().lower())
-        if match is None:
-            self.fail(f"{value!r} is not a size; sizes look like 20000, 20k, 1M or 64Ki", param, ctx)
-        return int(float(match[1]) * _UNITS[match[2]])
+def parse_size(text: str) -> int:
+    """Give the bytes that 20000, 20k, 1M (powers of 1000), 20Ki or 1Mi (powers of 1024) mean."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]i?|)b?", text.strip().lower())
+    if match is None:
+        raise click.BadParameter(f"{text!r} is not a size; sizes look like 20000, 20k, 1M or 64Ki")
+    return int(float(match[1]) * _UNITS[match[2]])
 
 
-class ColorType(click.ParamType):
-    """A colour: #rrggbb or #rrggbbaa."""
-
-    name = "color"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Give (r, g, b, a)."""
-        match = re.fullmatch(r"#?([0-9a-fA-F]{6})([0-9a-fA-F]{2})?", str(value))
-        if match is None:
-            self.fail(f"{value!r} is not a colour; colours look like '#ff8000' or '#ff800080'", param, ctx)
-        return tuple(bytes.fromhex(match[1] + (match[2] or "ff")))
+def parse_color(text: str) -> tuple[int, ...]:
+    """Give the (r, g, b, a) of #rrggbb or #rrggbbaa."""
+    match = re.fullmatch(r"#?([0-9a-fA-F]{6})([0-9a-fA-F]{2})?", text)
+    if match is None:
+        raise click.BadParameter(f"{text!r} is not a colour; colours look like '#ff8000' or '#ff800080'")
+    return tuple(bytes.fromhex(match[1] + (match[2] or "ff")))
 
 
-class ColorCountType(click.ParamType):
-    """1 to 256, or auto."""
-
-    name = "colors"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Give the number, or "auto"."""
-        if value == "auto":
-            return value
-        return click.IntRange(1, 256).convert(value, param, ctx)
+def parse_color_count(text: str) -> int | str:
+    """Give the number of colours, or "auto"."""
+    if text == "auto":
+        return text
+    if not text.isdecimal() or not 1 <= int(text) <= 256:
+        raise click.BadParameter(f"{text!r} is neither a number from 1 to 256 nor auto")
+    return int(text)
 
 
 force_option = click.option("-f", "--force", is_flag=True, help="Overwrite; write binary to a terminal.")
@@ -73,10 +60,10 @@ filelist_option = click.option(
 
 _COLOR_OPTIONS = (
     click.option(
-        "-k", "--colors", "n_colors", type=ColorCountType(), metavar="N", help="Colours, 1 to 256, or auto."
+        "-k", "--colors", "n_colors", type=parse_color_count, metavar="N", help="Colours, 1 to 256, or auto."
     ),
     click.option(
-        "--keep", type=ColorType(), multiple=True, metavar="'#rrggbb[aa]'", help="A colour to keep exactly."
+        "--keep", type=parse_color, multiple=True, metavar="'#rrggbb[aa]'", help="A colour to keep exactly."
     ),
     click.option("--effort", type=click.Choice(["fast", "default", "max"]), help="Time for bytes."),
     click.option(

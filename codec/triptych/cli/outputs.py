@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import IO
 
-import click
+from triptych.cli.failures import UsageFailure
 
 STDOUT = "-"
 _MAX_NAME_BYTES = 200
@@ -28,23 +28,23 @@ def stream_target(output: str, force: bool, *, append: bool = False) -> str | IO
             refuse_existing(Path(output))
         return output
     if append:
-        raise click.UsageError("--append needs a file, not stdout")
+        raise UsageFailure("--append needs a file, not stdout")
     return binary_stdout(force)
 
 
 def binary_stdout(force: bool) -> IO[bytes]:
     """Give stdout, unless it is a terminal."""
     if sys.stdout.isatty() and not force:
-        raise click.UsageError("stdout is a terminal: use -o FILE, a pipe, or --force")
-    return click.get_binary_stream("stdout")
+        raise UsageFailure("stdout is a terminal: use -o FILE, a pipe, or --force")
+    return sys.stdout.buffer
 
 
 def refuse_existing(path: Path) -> None:
     """Refuse to overwrite a file; devices and pipes are there to be written to."""
     if path.is_file():
-        raise click.UsageError(f"{path}: exists; use --force to overwrite it")
+        raise UsageFailure(f"{path}: exists; use --force to overwrite it")
     if path.is_dir():
-        raise click.UsageError(f"{path}: is a directory")
+        raise UsageFailure(f"{path}: is a directory")
 
 
 def write_file(path: Path, data: bytes) -> None:

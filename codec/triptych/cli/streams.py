@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from triptych.cli import options as opt
-from triptych.cli.failures import CommandError, Failures, is_expected, naming
+from triptych.cli.failures import CommandError, Failures, UsageFailure, is_expected, naming
 from triptych.cli.outputs import STDOUT, stream_target
 from triptych.errors import KeyMissing
 
@@ -35,11 +35,11 @@ def stream_source(stream: str, *, seekable: bool = False) -> Iterator[str | IO[b
             raise IsADirectoryError(None, "is a directory")
         yield stream
     elif sys.stdin.isatty():
-        raise click.UsageError("stdin is a terminal: name a stream, or pipe one in")
+        raise UsageFailure("stdin is a terminal: name a stream, or pipe one in")
     elif seekable:
-        yield io.BytesIO(click.get_binary_stream("stdin").read())
+        yield io.BytesIO(sys.stdin.buffer.read())
     else:
-        yield click.get_binary_stream("stdin")
+        yield sys.stdin.buffer
 
 
 def select_images(reader: Reader, only: Sequence[str], failures: Failures) -> list[int]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import click
 
 from triptych.cli import options as opt
-from triptych.cli.console import cold_kernel_notice, print_json
+from triptych.cli.console import cold_kernel_notice, plural, print_json
 from triptych.cli.failures import CORRUPT, Failures, cause, complain, is_expected
 from triptych.cli.streams import stream_name, stream_source
 
@@ -49,9 +49,7 @@ def verify_command(
             if as_json:
                 print_json(facts)
             elif not facts["lost"]:
-                click.echo(
-                    f"{facts['stream']}: ok ({level}), {facts['images']:,} images, {facts['bytes']:,} bytes"
-                )
+                click.echo(f"{facts['stream']}: ok ({level}), {plural(facts['images'], 'image')}")
     if n_damaged:
         click.get_current_context().exit(CORRUPT)
     failures.exit(len(streams) - len(failures.names))
@@ -68,7 +66,6 @@ def _verify(
         "stream": stream_name(stream),
         "level": level,
         "images": report.images,
-        "bytes": report.nbytes,
         "frames": report.frames,
         "dictionaries": report.dictionaries,
         "lost": [[damage.start, damage.stop, cause(damage.error)] for damage in report.damage],

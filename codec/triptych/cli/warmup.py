@@ -18,5 +18,5 @@ def warmup_command() -> None:
     begin = time.perf_counter()
     n_compiled = warmup()
     seconds = time.perf_counter() - begin
-    done = f"{n_compiled} kernels compiled" if n_compiled else "all kernels were ready"
+    done = f"compiled {n_compiled} functions" if n_compiled else "all kernels were ready"
     click.echo(f"{done} ({seconds:.1f} s)")

@@ -20,7 +20,7 @@ def _saved(image: Image.Image, name: str, **options: Any) -> bytes:
 
 
 def png_bytes(pixels: Pixels) -> int:
-    """Give the bytes of an optimized PNG: with a palette where there are at most 256 colours, if that is less."""
+    """Give the bytes of an optimized PNG, with a palette if that is less."""
     sizes = [len(_saved(Image.fromarray(pixels), "PNG", optimize=True))]
     rows = pixels.reshape(-1, pixels.shape[-1])
     colors, indices = np.unique(rows, axis=0, return_inverse=True)

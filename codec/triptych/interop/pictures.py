@@ -1,29 +1,41 @@
 """Metadata between Pillow images and streams: EXIF, XMP and ICC profiles.
 
-A stream holds them as the files do; Pillow puts `Exif\\0\\0` before EXIF (as JPEG does) and gives XMP as bytes
-or as text, by format.
+A stream holds the plain data. Pillow puts six bytes before EXIF, as JPEG does, and gives XMP as bytes or as
+text, by format.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 _EXIF_PREFIX = b"Exif\0\0"
-NAMES = ("exif", "xmp", "icc_profile")
+_NAMES = ("exif", "xmp", "icc_profile")
 
 
-def read_metadata(image: Any, given: Mapping[str, Any] | None = None) -> dict[str, bytes]:
+class Metadata(TypedDict, total=False):
+    """What `Writer.write` takes beside the pixels."""
+
+    exif: bytes
+    xmp: bytes
+    icc_profile: bytes
+
+
+def read_metadata(image: Any, given: Mapping[str, Any] | None = None) -> Metadata:
     """Give the metadata of a Pillow image, as `Writer.write` takes it.
 
     What is in `given` goes before what the image has; an empty value there leaves it out.
     """
     info = {**image.info, **(given or {})}
-    found = {name: _as_bytes(info.get(name)) for name in NAMES}
-    if "xmp" not in info:
-        found["xmp"] = _as_bytes(info.get("XML:com.adobe.xmp"))
-    found["exif"] = found["exif"].removeprefix(_EXIF_PREFIX)
-    return {name: value for name, value in found.items() if value}
+    xmp = info.get("xmp", info.get("XML:com.adobe.xmp"))
+    found = Metadata()
+    if exif := _as_bytes(info.get("exif")).removeprefix(_EXIF_PREFIX):
+        found["exif"] = exif
+    if xmp := _as_bytes(xmp):
+        found["xmp"] = xmp
+    if icc_profile := _as_bytes(info.get("icc_profile")):
+        found["icc_profile"] = icc_profile
+    return found
 
 
 def _as_bytes(value: Any) -> bytes:
@@ -36,7 +48,7 @@ def _as_bytes(value: Any) -> bytes:
 
 def pillow_metadata(info: Mapping[str, Any]) -> dict[str, bytes]:
     """Give the metadata that `Reader.info` says, as Pillow has it in `Image.info` and takes it in `save`."""
-    found = {name: info[name] for name in NAMES if name in info}
+    found = {name: info[name] for name in _NAMES if name in info}
     if "exif" in found and not found["exif"].startswith(_EXIF_PREFIX):
         found["exif"] = _EXIF_PREFIX + found["exif"]
     return found

@@ -89,8 +89,10 @@ class TriptychImageFile(ImageFile.ImageFile):
         self._mode = MODES[entry.shape.channels - 1]
         named = name_attachments(entry.attachments)
         known = {"key": entry.key, "label": entry.label, "metadata": named.get("metadata")}
-        self.info = {name: value for name, value in known.items() if value is not None}
-        self.info |= pillow_metadata(named)
+        info: dict[str | tuple[int, int], Any] = {}
+        info.update({name: value for name, value in known.items() if value is not None})
+        info.update(pillow_metadata(named))
+        self.info = info
         if hasattr(self, "_exif"):
             self._exif = None
 
@@ -110,7 +112,7 @@ class TriptychImageFile(ImageFile.ImageFile):
         """Give the number of the current image."""
         return self._frame
 
-    def load(self) -> Image.core.PixelAccess | None:
+    def load(self) -> Any:
         """Decode the pixels of the current image, once."""
         if self._loaded != self._frame and self.fp is not None:
             try:
@@ -170,4 +172,3 @@ def _write(image: Image.Image, handle: IO[bytes], frames: Iterator[Image.Image],
             if frame.mode not in _WRITABLE_MODES:
                 raise OSError(f"cannot write mode {frame.mode} as {FORMAT}")
             writer.write(frame, **of_image, **read_metadata(frame, given))
-

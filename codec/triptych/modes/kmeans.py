@@ -39,6 +39,12 @@ SHARED_FRAME_PIXELS = 1 << 18
 """Pixels of a frame whose images have a dictionary's palette."""
 SMALL_PIXELS = 1 << 16
 """Below this, default effort tries every plan that maximal effort tries: it costs no time to speak of."""
+PSNR_ROOM = 1.0
+"""Decibels above the target that the palette of a search starts from; the rest goes to rate-aware mapping."""
+SIZE_ROOM = 1.6
+"""Likewise in bytes: a palette whose plain map is this much too large."""
+FEW_COLORS = 8
+"""From here down a search for a size tries every halving of the palette: they are quick, and none is sure."""
 BUSY = 0.5
 """Share of pixels unlike both W and N above which candidates do not pay."""
 
@@ -169,53 +175,53 @@ def _plans(maps: Sequence[Indexed], palette: Colors | None, effort: str) -> list
 
 
 def _search(picture: Picture, palette: Colors | None, options: Options) -> tuple[_Trial, Indexed]:
-    """Search the quality, and where that does not suffice the number of colours, that meets a target.
+    """Meet a target: the best picture that fits a size, or the fewest bytes that reach a PSNR.
 
-    For a size: the best picture that fits. For a PSNR: the fewest bytes that reach it.
+    Searches the quality, under the palette of the dictionary, of `n_colors`, or (auto) of a number of colours
+    that was measured to serve the target well.
     """
-    n_samples = picture.pixels.size
     size, psnr = options.target_size, options.target_psnr
+    fixed = palette is not None
 
-    def attempt(colors: Colors | None, quality: int) -> tuple[_Trial, Indexed]:
-        fixed = palette is not None
+    def attempt(colors: Colors, quality: int) -> tuple[_Trial, Indexed]:
         strength = strength_of(quality)
-        if colors is None or (strength == 0 and picture.n_distinct <= len(colors)):
+        if strength == 0 and not fixed and picture.n_distinct <= len(colors):
             reduced = picture.exact()
         else:
             reduced = picture.mapped(colors, strength, fixed)
-        return _Trial(_encode([reduced], palette, options), psnr_of(reduced.error, n_samples)), reduced
+        body = _encode([reduced], palette, options)
+        return _Trial(body, psnr_of(reduced.error, picture.pixels.size)), reduced
 
-    def good(trial: _Trial) -> bool:
-        if size is not None:
-            return len(trial.body) <= size
-        assert psnr is not None
-        return trial.psnr >= psnr
-
-    def best_quality(colors: Colors | None) -> tuple[_Trial, Indexed] | None:
+    def best_quality(colors: Colors) -> tuple[_Trial, Indexed] | None:
         """Bisect: bytes and PSNR both grow with quality."""
         low, high, found = 0, 100, None
-        upward = size is not None
         while low <= high:
             middle = (low + high) // 2
-            result = attempt(colors, middle)
-            if good(result[0]):
-                found = result
-            if good(result[0]) == upward:
+            trial, reduced = attempt(colors, middle)
+            good = len(trial.body) <= size if size is not None else trial.psnr >= (psnr or 0)
+            if good:
+                found = trial, reduced
+            if good == (size is not None):
                 low = middle + 1
             else:
                 high = middle - 1
         return found
 
     if palette is not None:
-        palettes = [palette]
+        found = best_quality(palette)
+    elif options.n_colors != "auto":
+        found = best_quality(picture.fitted(options.n_colors))
+    elif psnr is not None:
+        found = best_quality(picture.fitted_for(psnr + PSNR_ROOM))
     else:
-        n_colors = MAX_COLORS if options.n_colors == "auto" else options.n_colors
-        palettes = [picture.fitted(n_colors)]
-    found = best_quality(palettes[0])
-    if found is None and size is not None and palette is None and options.n_colors == "auto":
-        n_colors = len(palettes[0]) // 2
-        while found is None and n_colors >= 1:
-            found = best_quality(picture.fitted(n_colors))
+        assert size is not None
+        found, n_colors = None, MAX_COLORS
+        while n_colors >= 1 and (found is None or n_colors < FEW_COLORS):
+            colors = picture.fitted(n_colors)
+            if n_colors <= FEW_COLORS or len(attempt(colors, 100)[0].body) <= SIZE_ROOM * size:
+                result = best_quality(colors)
+                if result is not None and (found is None or result[0].psnr > found[0].psnr):
+                    found = result
             n_colors //= 2
     if found is None:
         what = f"{size:,} bytes" if size is not None else f"{psnr:g} dB"

@@ -21,6 +21,7 @@ from triptych.fit.kmeans import (
     assign_rate_aware,
     count_colors,
     dither_pixels,
+    fit_auto,
     fit_palette,
     map_pixels,
 )
@@ -117,6 +118,12 @@ class Picture:
         return fit_palette(
             histogram, n_colors, effort=options.effort, seed=options.seed, keep=self._keep
         ).colors
+
+    def fitted_for(self, psnr: float) -> Colors:
+        """Fit the smallest palette whose plain map has this PSNR, or 256 colours."""
+        histogram, _ = self._counted
+        options = self.options
+        return fit_auto(histogram, psnr, effort=options.effort, seed=options.seed, keep=self._keep).colors
 
     def mapped(self, palette: Colors, strength: float = 0.0, fixed: bool = False) -> Indexed:
         """Map the picture to a palette.
