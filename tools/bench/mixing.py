@@ -35,7 +35,6 @@ _FLAGS = ("-O3", "-march=native", "-fwrapv", "-shared", "-fPIC")
 _SOURCE = Path(__file__).with_suffix(".c")
 
 Bits = npt.NDArray[np.uint8]
-Run = Callable[..., int]
 _GCC = peers.Peer("gcc", " ".join(_FLAGS), lambda: peers.program_version("gcc", "--version"))
 
 
@@ -58,12 +57,12 @@ class State:
         return cls(np.full(n_inputs * _CONTEXTS, HALF, np.uint32), weights, starts)
 
 
-def make_kernel(n_inputs: int) -> Run:
-    """Compile our side for a number of inputs: `run(bits, sink, source, counters, weights, row_starts)`.
+Run = Callable[[Bits, Bits, State, bool], int]
+"""A side: (bits, stream, state, whether it encodes) to the position in the stream at its end."""
 
-    With a sink it encodes, with a source it decodes; it returns the position in either. It is the
-    smallest model that can stand around the core.
-    """
+
+def make_kernel(n_inputs: int) -> Run:
+    """Compile our side for a number of inputs: the smallest model that can stand around the core."""
     n_sets, width = _N_SETS[n_inputs], 8 * (n_inputs // 8 + 1)
     # The factories, not the functions: not every width has a user in every version.
     predict: Any = contextmix._make_predict(n_inputs, n_sets)

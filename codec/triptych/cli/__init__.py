@@ -16,7 +16,7 @@ import click
 from triptych import __version__
 from triptych.cli.failures import CommandError, is_expected
 
-__all__ = ["main"]
+__all__ = ["group", "main"]
 
 _VERBS = {
     "encode": ("encode", "Encode images into a stream."),
@@ -77,13 +77,10 @@ class _Verbs(click.Group):
     "4 dictionary missing, 5 limit.",
 )
 @click.version_option(__version__, "-V", "--version", prog_name="triptych", message="%(prog)s %(version)s")
-def _group() -> None:
+def group() -> None:
     """Triptych: learned image codecs in one stream. Fit once, encode millions."""
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
-    _group.main(args=args, prog_name="triptych")
-
-
-main.group = _group  # type: ignore[attr-defined]  # for click's own test runner
+    group.main(args=args, prog_name="triptych")

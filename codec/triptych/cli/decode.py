@@ -191,16 +191,11 @@ class _Target:
 
 
 def _file_bytes(info: dict[str, Any], pixels: Pixels, suffix: str) -> bytes:
-    from PIL import Image, PngImagePlugin
+    from PIL import Image
 
-    from triptych.interop.pictures import pillow_metadata
+    from triptych.interop.pictures import save_options
 
     name = Image.registered_extensions()[suffix]
-    options: dict[str, Any] = pillow_metadata(info) | _SAVE_OPTIONS.get(name, {})
-    if name == "PNG" and "xmp" in options:
-        # Pillow reads XMP from PNG and writes none by itself.
-        options["pnginfo"] = PngImagePlugin.PngInfo()
-        options["pnginfo"].add_itxt("XML:com.adobe.xmp", options.pop("xmp").decode("utf-8", "replace"))
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, name, **options)
+    Image.fromarray(pixels).save(buffer, name, **save_options(name, info), **_SAVE_OPTIONS.get(name, {}))
     return buffer.getvalue()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import IO, TYPE_CHECKING
 
 import click
@@ -55,8 +55,11 @@ def extract_command(
         with naming(output):
             sink = open_sink(target)
         try:
-            writer = PartWriter(sink, DEFAULT)
-            _copy_images(source, wanted, writer, shelf, DEFAULT)
+            with naming(output):
+                writer = PartWriter(sink, DEFAULT)
+            for item in _select_items(source, wanted, shelf, DEFAULT):
+                with naming(output):
+                    _copy_item(item, writer)
             with naming(output):
                 writer.close()
         except BaseException:
@@ -65,10 +68,10 @@ def extract_command(
     failures.exit(len(wanted))
 
 
-def _copy_images(
-    source: str | IO[bytes], wanted: Collection[int], writer: PartWriter, shelf: Shelf, limits: Limits
-) -> None:
-    from triptych.framing import FrameType
+def _select_items(
+    source: str | IO[bytes], wanted: Collection[int], shelf: Shelf, limits: Limits
+) -> Iterator[Item]:
+    """Give the frames to be written: metadata, whole frames as they are, new ones for parts of frames."""
     from triptych.scan import scan
     from triptych.source import open_source
 
@@ -76,31 +79,31 @@ def _copy_images(
     try:
         first = 0
         for item in scan(opened, limits):
-            if item.frame.type == FrameType.META:
-                writer.add_metadata(item.frame.payload)
+            if item.metadata is not None:
+                yield item
             if item.images is None:
                 continue
             count = len(item.images.shapes)
             picked = [number for number in range(count) if first + number in wanted]
             first += count
             if len(picked) == count:
-                _copy_frame(item, writer)
+                yield item
             elif picked:
-                for recoded in scan(open_source(_recode(item, picked, shelf, limits)), limits):
-                    _copy_frame(recoded, writer)
+                yield from scan(open_source(_recode(item, picked, shelf, limits)), limits)
     finally:
         opened.close()
 
 
-def _copy_frame(item: Item, writer: PartWriter) -> None:
+def _copy_item(item: Item, writer: PartWriter) -> None:
     from triptych.framing import INLINE_SLOT
 
-    if item.images is None:
-        return
-    slot = item.frame.slot
-    if slot not in (0, INLINE_SLOT) and item.reference is not None:
-        slot = writer.bind(item.reference)
-    writer.add_images(slot, item.frame.payload, item.images.keys)
+    if item.metadata is not None:
+        writer.add_metadata(item.frame.payload)
+    elif item.images is not None:
+        slot = item.frame.slot
+        if slot not in (0, INLINE_SLOT) and item.reference is not None:
+            slot = writer.bind(item.reference)
+        writer.add_images(slot, item.frame.payload, item.images.keys)
 
 
 def _recode(item: Item, picked: Sequence[int], shelf: Shelf, limits: Limits) -> bytes:

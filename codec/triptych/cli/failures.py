@@ -93,7 +93,8 @@ def naming(name: str) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except _EXPECTED as error:
-        raise CommandError(name, error) from error
+        # A wrong option is about no file.
+        raise CommandError(None if isinstance(error, InvalidOption) else name, error) from error
 
 
 class Failures:

@@ -12,9 +12,9 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from triptych.cli import options as opt
-from triptych.cli.failures import CommandError, Failures, UsageFailure, is_expected, naming
+from triptych.cli.failures import CommandError, Failures, UsageFailure, naming
 from triptych.cli.outputs import STDOUT, stream_target
-from triptych.errors import KeyMissing
+from triptych.errors import KeyMissing, TriptychError
 
 if TYPE_CHECKING:
     from triptych.reader import Reader
@@ -32,7 +32,7 @@ def stream_source(stream: str, *, seekable: bool = False) -> Iterator[str | IO[b
     """Give what a stream is read from; `seekable` where it is not read from front to back."""
     if stream != STDIN:
         if Path(stream).is_dir():
-            raise IsADirectoryError(None, "is a directory")
+            raise IsADirectoryError(None, "is a directory", stream)
         yield stream
     elif sys.stdin.isatty():
         raise UsageFailure("stdin is a terminal: name a stream, or pipe one in")
@@ -81,21 +81,23 @@ def cat_command(streams: tuple[str, ...], output: str, force: bool) -> None:
     from triptych.part import concatenate
 
     target = stream_target(output, force)
-    current = [output]
+    current = ""
 
     def opened() -> Iterator[str | IO[bytes]]:
+        nonlocal current
         for stream in streams:
-            current[0] = stream_name(stream)
+            current = stream_name(stream)
             with stream_source(stream) as source:
                 yield source
-        current[0] = output
 
-    try:
-        concatenate(opened(), target)
-    except Exception as error:
-        if not is_expected(error):
-            raise
-        raise CommandError(current[0], error) from error
+    with naming(output):
+        try:
+            concatenate(opened(), target)
+        except (TriptychError, OSError) as error:
+            # What the system says of the output names no file, or its temporary one.
+            if isinstance(error, OSError) and error.filename != current:
+                raise
+            raise CommandError(current, error) from error
 
 
 @click.command("index")

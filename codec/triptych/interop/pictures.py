@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, TypedDict
 
 _EXIF_PREFIX = b"Exif\0\0"
+_TIFF_XMP = 700
 _NAMES = ("exif", "xmp", "icc_profile")
 
 
@@ -52,3 +53,22 @@ def pillow_metadata(info: Mapping[str, Any]) -> dict[str, bytes]:
     if "exif" in found and not found["exif"].startswith(_EXIF_PREFIX):
         found["exif"] = _EXIF_PREFIX + found["exif"]
     return found
+
+
+def save_options(format_name: str, info: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the metadata that `Reader.info` says as options of Pillow's `save` for a format."""
+    from PIL import Image, PngImagePlugin
+
+    options: dict[str, Any] = dict(pillow_metadata(info))
+    if "xmp" not in options:
+        return options
+    # Pillow reads XMP from these two, and writes none by itself.
+    if format_name == "PNG":
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", options.pop("xmp").decode("utf-8", "replace"))
+    elif format_name == "TIFF":
+        exif = Image.Exif()
+        exif.load(options.get("exif", b""))
+        exif[_TIFF_XMP] = options.pop("xmp")
+        options["exif"] = exif
+    return options

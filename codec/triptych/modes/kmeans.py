@@ -215,13 +215,13 @@ def _search(picture: Picture, palette: Colors | None, options: Options) -> tuple
         found = best_quality(picture.fitted_for(psnr + PSNR_ROOM))
     else:
         assert size is not None
-        found, n_colors = None, MAX_COLORS
-        while n_colors >= 1 and (found is None or n_colors < FEW_COLORS):
+        found, n_colors, better = None, MAX_COLORS, True
+        while n_colors >= 1 and (better or n_colors < FEW_COLORS):
             colors = picture.fitted(n_colors)
             if n_colors <= FEW_COLORS or len(attempt(colors, 100)[0].body) <= SIZE_ROOM * size:
                 result = best_quality(colors)
-                if result is not None and (found is None or result[0].psnr > found[0].psnr):
-                    found = result
+                better = found is None or (result is not None and result[0].psnr > found[0].psnr)
+                found = result if better else found
             n_colors //= 2
     if found is None:
         what = f"{size:,} bytes" if size is not None else f"{psnr:g} dB"

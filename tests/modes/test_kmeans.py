@@ -1,0 +1,214 @@
+"""The k-means panel from pixels to bytes and back: what each option promises."""
+
+import io
+
+import numpy as np
+import pytest
+import triptych as tp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from triptych.modes.reduce import to_rgba
+
+EFFORTS = ("fast", "default", "max")
+
+
+def photo(height: int = 48, width: int = 64, channels: int = 3, seed: int = 0) -> np.ndarray:
+    """A picture with far more than 256 colours: smooth waves and a little noise."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width] / 8.0
+    waves = [np.sin(x * (c + 1) / 3 + y / (c + 2)) + np.cos(y * (c + 1) / 4) for c in range(channels)]
+    noise = rng.normal(0, 4, (height, width, channels))
+    return np.clip(np.stack(waves, -1) * 60 + 128 + noise, 0, 255).astype(np.uint8)
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    error = ((a.astype(float) - b) ** 2).mean()
+    return float("inf") if error == 0 else 10 * np.log10(255**2 / error)
+
+
+few_colors = st.integers(1, 4).flatmap(
+    lambda channels: hnp.arrays(
+        np.uint8,
+        st.tuples(st.integers(1, 12), st.integers(1, 20), st.just(channels)),
+        elements=st.sampled_from([0, 7, 128, 255]),
+    )
+)
+
+
+@settings(max_examples=30)
+@given(few_colors, st.sampled_from(EFFORTS), st.booleans())
+def test_few_colors_are_exact(image, effort, lossless):
+    got = tp.decode(tp.encode(image, effort=effort, lossless=lossless))
+    assert np.array_equal(got.reshape(image.shape), image)
+
+
+@pytest.mark.parametrize("effort", EFFORTS)
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("n_colors", [1, 2, 16, 200])
+def test_the_palette_has_at_most_n_colors(effort, channels, n_colors):
+    image = photo(channels=channels)
+    got = tp.decode(tp.encode(image, effort=effort, n_colors=n_colors))
+    assert got.reshape(image.shape).shape == image.shape
+    assert len(np.unique(got.reshape(-1, channels), axis=0)) <= n_colors
+
+
+def test_each_pixel_has_the_nearest_color():
+    image = photo()
+    got = tp.decode(tp.encode(image, n_colors=12))
+    palette = np.unique(got.reshape(-1, 3), axis=0).astype(int)
+    best = ((image[:, :, None].astype(int) - palette) ** 2).sum(-1).min(-1)
+    assert np.array_equal(((image.astype(int) - got) ** 2).sum(-1), best)
+
+
+def test_info_tells_wcss_and_psnr():
+    image = photo()
+    data = tp.encode(image, n_colors=12)
+    info = tp.Reader(data).info(0)
+    got = tp.decode(data)
+    assert info["wcss"] == pytest.approx(((image.astype(float) - got) ** 2).sum(), rel=1e-3)
+    assert info["psnr"] == pytest.approx(psnr(image, got), abs=0.01)
+    assert info["coder"] in ("dense", "batch")
+
+
+@pytest.mark.parametrize("quality", [0, 40, 100])
+@pytest.mark.parametrize("dither", [False, True])
+def test_kept_colors_come_out(quality, dither):
+    image = photo()
+    image[:5, :5] = keep = (1, 254, 3)
+    got = tp.decode(tp.encode(image, n_colors=8, keep=[keep], quality=quality, dither=dither))
+    assert (got[:5, :5] == keep).all()
+
+
+def test_quality_trades_error_for_bytes():
+    image = photo(96, 96)
+    streams = [tp.encode(image, n_colors=64, quality=q) for q in (100, 60, 30, 0)]
+    sizes = [len(data) for data in streams]
+    errors = [psnr(image, tp.decode(data)) for data in streams]
+    assert sizes == sorted(sizes, reverse=True)
+    assert errors == sorted(errors, reverse=True)
+    assert sizes[-1] < sizes[0] / 2
+
+
+@pytest.mark.parametrize("target", [300, 500, 900, 1500])
+def test_target_size(target):
+    data = tp.encode(photo(), target_size=target, effort="fast")
+    assert target * 0.8 < len(data) <= target
+    assert len(tp.encode(photo(), target_size=target, n_colors=16, effort="fast")) <= target
+
+
+@pytest.mark.parametrize("target", [20.0, 28.5, 33.0])
+def test_target_psnr(target):
+    image = photo()
+    got = tp.decode(tp.encode(image, target_psnr=target))
+    assert target <= psnr(image, got) < target + 2.5
+
+
+@pytest.mark.parametrize("target", [{"target_size": 44}, {"target_psnr": 70.0}])
+def test_unreachable_targets(target):
+    with pytest.raises(tp.TargetUnreachable, match="target of"):
+        tp.encode(photo(), n_colors=16, **target)
+
+
+def test_targets_in_a_batch_hold_for_each_image():
+    images = [photo(seed=s) for s in range(3)]
+    stream = io.BytesIO()
+    with tp.Writer(stream, target_psnr=27.0, frame_images=3) as writer:
+        for image in images:
+            writer.write(image)
+    for image, got in zip(images, tp.Reader(stream.getvalue()), strict=True):
+        assert psnr(image, got) >= 27.0
+
+
+def test_lossless_refuses_more_than_256_colors():
+    with pytest.raises(tp.TooManyColors, match=r"3,0\d\d colours.*256.*without lossless"):
+        tp.encode(photo(), lossless=True)
+
+
+def test_dithering_keeps_the_mean():
+    ramp = np.repeat(np.linspace(0, 255, 64).astype(np.uint8)[None], 64, 0)
+    plain, dithered = (tp.decode(tp.encode(ramp, n_colors=2, dither=d)) for d in (False, True))
+    assert abs(dithered[:, 16:48].mean() - ramp[:, 16:48].mean()) < 4
+    assert not np.array_equal(plain, dithered)
+
+
+@pytest.mark.parametrize("effort", ["fast", "default"])
+@pytest.mark.parametrize("quality", [None, 50])
+def test_shared_palette(effort, quality):
+    images = [photo(20 + 3 * s, 40, seed=s) for s in range(5)]
+    book = tp.fit("kmeans", images, n_colors=24)
+    assert book.n_colors == 24
+    stream = io.BytesIO()
+    with tp.Writer(stream, dictionary=book, effort=effort, quality=quality) as writer:
+        for image in images:
+            writer.write(image)
+    palette = {tuple(color) for color in np.frombuffer(book.content, np.uint8).reshape(-1, 4)[:, :3]}
+    total = 0.0
+    with tp.Reader(stream.getvalue()) as reader:
+        for i, image in enumerate(images):
+            got = reader[i]
+            assert {tuple(color) for color in got.reshape(-1, 3)} <= palette
+            assert reader.info(i)["n_colors"] == 24
+            total += ((image.astype(float) - got) ** 2).sum()
+    if quality is None:
+        assert total == pytest.approx(book.wcss)
+    else:
+        assert total > book.wcss
+
+
+def test_exact_palette_of_a_collection():
+    images = [np.full((4, 5, 3), c, np.uint8) for c in range(10)]
+    book = tp.fit("kmeans", images, n_colors=16)
+    assert (book.wcss, book.n_colors) == (0, 10)
+    assert np.array_equal(tp.decode(tp.encode(images[3], dictionary=book, lossless=True)), images[3])
+
+
+def test_dictionary_and_options_that_do_not_go_together():
+    book = tp.fit("kmeans", [photo()], n_colors=4)
+    with pytest.raises(tp.InvalidOption, match="keep belongs to fit"):
+        tp.encode(photo(), dictionary=book, keep=[(0, 0, 0)])
+    with pytest.raises(tp.EncodeError, match="lossless"):
+        tp.encode(photo(), dictionary=book, lossless=True)
+    other = tp.Dictionary(b"\x63" + book.payload[1:])
+    with pytest.raises(tp.DictionaryMismatch, match="palette"):
+        tp.encode(photo(), dictionary=other)
+
+
+def test_sprites_share_a_frame():
+    rng = np.random.default_rng(5)
+    shades = rng.integers(1, 85, 70)
+    sprites = [(rng.integers(0, 3, (16, 16, 1)).repeat(3, 2) * shade).astype(np.uint8) for shade in shades]
+    stream = io.BytesIO()
+    with tp.Writer(stream, lossless=True) as writer:
+        for i, sprite in enumerate(sprites):
+            writer.write(sprite, key=f"s{i}")
+    with tp.Reader(stream.getvalue()) as reader:
+        assert reader.info(69)["frame"] == 1
+        assert reader.info(0)["coder"] == "batch"
+        assert all(map(np.array_equal, reader, sprites))
+    alone = sum(len(tp.encode(sprite)) for sprite in sprites)
+    assert len(stream.getvalue()) < alone * 0.8
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_to_rgba(channels):
+    image = photo(3, 4, channels)
+    rgba = to_rgba(image)
+    alpha = image[:, :, -1] if channels in (2, 4) else 255
+    assert (rgba[:, :, 3] == alpha).all()
+    assert (rgba[:, :, 0] == image[:, :, 0]).all()
+    assert (rgba[:, :, 2] == image[:, :, 2 if channels > 2 else 0]).all()
+
+
+def test_hidden_colors_of_transparent_pixels_survive_lossless():
+    image = np.zeros((4, 4, 4), np.uint8)
+    image[0, 0] = (255, 0, 0, 0)
+    image[1, 1] = (0, 0, 255, 0)
+    assert np.array_equal(tp.decode(tp.encode(image, lossless=True)), image)
+
+
+def test_large_flat_image_is_readable_under_default_limits():
+    image = np.full((2048, 2048), 7, np.uint8)
+    data = tp.encode(image)
+    assert len(data) < 150
+    assert np.array_equal(tp.decode(data), image)
