@@ -1,7 +1,8 @@
-"""What all tests share: the raw mode of `rawmode`, and Hypothesis profiles."""
+"""What all tests share: the raw mode of `rawmode`, Hypothesis profiles, slow tests last."""
 
 import os
 
+import pytest
 import rawmode  # noqa: F401  (registers the mode)
 from hypothesis import HealthCheck, settings
 
@@ -10,3 +11,9 @@ settings.register_profile(
 )
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Run slow tests after the fast ones; within each, the random order stays."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)

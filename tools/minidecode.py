@@ -1224,6 +1224,7 @@ class BatchModel:
         self.mixer = Mixer(24, (768, 11000), (1024, 0), (512, 0))
         self.refinement = Refinement(3072)
         self.rate = Rate(150, 40)
+        self.decisions_left = 8 * pixels + 4096
 
     def decode_map(self, decoder: RangeDecoder, colors: Colors, height: int, width: int) -> list[list[int]]:
         self.decoder = decoder
@@ -1254,6 +1255,8 @@ class BatchModel:
             rows.append(around.end_row())
             self.rate.end_row()
             decoder.check()
+            if self.decisions_left < 0:
+                raise Invalid("more decisions than the pixels may take")
         return rows
 
     def decode_pixel(self, near: tuple[int, ...], x: int, y: int) -> int:
@@ -1292,6 +1295,7 @@ class BatchModel:
         return seen - 4 * (self.apart[w][c] + self.apart[n][c]) - 20 * (self.used[c] == 0)
 
     def decide(self, c: int, stage: int, asked: int) -> int:
+        self.decisions_left -= 1
         w, n, nw, ne = self.near[:4]
         mask = sum((index == c) << i for i, index in enumerate(self.near))
         use = how_many((1, 3, 10, 100), self.used[c])

@@ -70,7 +70,7 @@ def _cases() -> Iterator[tuple[list[Pixels], int | None, dict[str, Any]]]:
         yield [image], None, {"n_colors": 8, "dither": True}
         yield [image], None, {"n_colors": 8, "keep": [(1, 2, 3)]}
         yield [image], None, {"target_size": 300}
-        yield [image], None, {"target_psnr": 20}
+    yield [opaque], None, {"target_psnr": 20}
     # Past the size up to which images share a frame, other coders serve.
     for effort in ("fast", "default"):
         yield [np.tile(opaque, (16, 16, 1))], None, {"effort": effort, "n_colors": 8}

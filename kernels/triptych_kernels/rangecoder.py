@@ -7,7 +7,7 @@ The same function codes both ways and is compiled apart for each: with `source` 
 and writes to `sink`; with `sink` None it is the decoder. (Numba drops a branch under `x is not None` when
 x is None, and only then: code for the encoder stands under `sink is not None`, never under an `else`.)
 
-Behind the end of its source a decoder reads zeros, so trailing zero bytes need not be there; `tail` says
+Behind the end of its source a decoder reads zeros, so zero bytes of the tail need not be there; `tail` says
 which bytes an encoder leaves at the end, and a decoder holds its own last 32 bits against it: whatever was
 not written by an encoder is refused.
 
@@ -116,8 +116,6 @@ def finish_encoding(coder: Coder, sink: U8) -> int:
         pos += uint64(1)
     if pos > uint64(sink.size):
         return int64(OUTPUT_FULL)
-    while pos > uint64(0) and sink[pos - uint64(1)] == uint8(0):
-        pos -= uint64(1)
     return int64(pos)
 
 

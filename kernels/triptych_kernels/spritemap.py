@@ -32,7 +32,7 @@ from triptych_kernels.contextmix import (
 from triptych_kernels.histories import NEXT_STATE, STATE_P
 from triptych_kernels.mapmodel import K1, K2, K3, K4, PAD
 from triptych_kernels.rangecoder import code_bit, overrun
-from triptych_kernels.status import OK
+from triptych_kernels.status import OK, TOO_MUCH_WORK
 
 WIDTH = 24
 N_DIRECT = 16
@@ -52,16 +52,23 @@ APART_ROWS = 512
 LEARNING_RATE = 150
 LEARNING_RATE_MIN = 40
 RATE_MIN = 16
+DECISIONS_PER_PIXEL = 8
+DECISIONS_FREE = 4096
 
 
 class SpriteModel(NamedTuple):
-    """Adaptive state of a frame: counters u32 (2^bits), weights i32 rows of 16, refinements, rate i64 (1)."""
+    """Adaptive state of a frame: counters u32 (2^bits), weights i32 rows of 16, refinements, rate i64 (1).
+
+    budget i64 (1): decisions that may still come. A decision may cost next to no bits and a pixel up to 255 of
+    them, so without a bound a small message could keep a decoder busy for hours.
+    """
 
     counters: U32
     histories: U8
     weights: I32
     refine_a: I32
     rate: I64
+    budget: I64
 
 
 class Palettes(NamedTuple):
@@ -81,8 +88,8 @@ class Palettes(NamedTuple):
     apart: I64
 
 
-def new_model(bits: int) -> SpriteModel:
-    """Return the model before the first image of a frame."""
+def new_model(bits: int, n_pixels: int) -> SpriteModel:
+    """Return the model before the first image of a frame of so many pixels."""
     counters = np.full(DIRECT_AT + (1 << bits), HALF, np.uint32)
     weights = np.zeros((FIRST_ROWS + MASK_ROWS + APART_ROWS) * WIDTH, np.int32)
     weights[: FIRST_ROWS * WIDTH] = FIRST_WEIGHT
@@ -93,6 +100,7 @@ def new_model(bits: int) -> SpriteModel:
         weights,
         refine_table(256 * N_STAGES),
         np.array([LEARNING_RATE << 8], np.int64),
+        np.array([DECISIONS_PER_PIXEL * n_pixels + DECISIONS_FREE], np.int64),
     )
 
 
@@ -355,6 +363,7 @@ def code_sprite(
                 if bit == int64(1):
                     s = c
                 stage += int64(1)
+                model.budget[0] -= int64(1)
             plane[q] = uint8(s)
             if background < int64(0):
                 background = s
@@ -369,6 +378,8 @@ def code_sprite(
             palettes.below[n, s] += 1
             history = ((history << int64(2)) | int64(s == w) | (int64(s == n) << int64(1))) & int64(0xFFFF)
         model.rate[0] = decayed(model.rate[0], LEARNING_RATE_MIN << 8)
+        if model.budget[0] < int64(0):
+            return int64(TOO_MUCH_WORK)
         if overrun(pos, sink, source) != int64(OK):
             break
     coder[0], coder[1], coder[2], coder[3] = low, high, code, pos

@@ -9,3 +9,5 @@ TAIL_MISMATCH = -3
 """The coded bytes do not end as the coder's final state says they must."""
 BAD_SYMBOL = -4
 """A decoded value lies outside its alphabet."""
+TOO_MUCH_WORK = -5
+"""The message takes more decisions than its pixels allow."""

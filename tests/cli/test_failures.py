@@ -1,4 +1,7 @@
-"""Every expected failure is one line that names the file and the cause, with its exit code; nothing is left."""
+"""Every expected failure is one line that names the file and the cause, with its exit code.
+
+Nothing half written is left.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,11 @@ import triptych.limits
 from PIL import Image
 from triptych.cli import failures
 from triptych.limits import Limits
+
+
+def writing_verbs(folder, stream):
+    """Give calls of the verbs that write a stream, all but their output."""
+    return ("encode", folder), ("cat", stream), ("extract", stream, "--only=a"), ("fit", "kmeans", folder)
 
 
 def only_line(result):
@@ -167,12 +175,7 @@ def test_a_dictionary_that_is_none(tmp_path, run, folder):
 
 def test_existing_outputs_need_force(tmp_path, run, folder, stream, one):
     before = one.read_bytes()
-    for verb in (
-        ("encode", folder),
-        ("cat", stream),
-        ("extract", stream, "--only=a"),
-        ("fit", "kmeans", folder),
-    ):
+    for verb in writing_verbs(folder, stream):
         result = run(*verb, "-o", one, code=2)
         assert only_line(result) == f"triptych: {one}: exists; use --force to overwrite it"
         assert one.read_bytes() == before
@@ -186,25 +189,14 @@ def test_existing_outputs_need_force(tmp_path, run, folder, stream, one):
 
 def test_unwritable_targets(tmp_path, run, folder, stream, one):
     target = tmp_path / "no" / "x"
-    for verb in (
-        ("encode", folder),
-        ("cat", stream),
-        ("extract", stream, "--only=a"),
-        ("fit", "kmeans", folder),
-    ):
+    for verb in writing_verbs(folder, stream):
         line = only_line(run(*verb, "-o", target, code=1))
         assert line == f"triptych: {target}: no such file or directory"
     assert str(target) in only_line(run("decode", one, "-o", target, code=1))
 
 
 def test_full_disk(tmp_path, run, folder, stream, one):
-    for verb in (
-        ("encode", folder),
-        ("cat", stream),
-        ("extract", stream, "--only=a"),
-        ("fit", "kmeans", folder),
-        ("decode", one),
-    ):
+    for verb in (*writing_verbs(folder, stream), ("decode", one)):
         result = run(*verb, "-o", "/dev/full", code=1)
         assert only_line(result) == "triptych: /dev/full: no space left on device"
 

@@ -7,6 +7,7 @@ import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -92,7 +93,8 @@ def test_ctrl_c_leaves_no_file(tmp_path, output):
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
         message = process.stderr.read()
-    assert process.returncode == 130
+    # Python itself dies of the signal where it struck during an exec; shells call both 130.
+    assert process.returncode in (130, -signal.SIGINT)
     assert message.endswith(b"triptych: interrupted\n")
     assert b"Traceback" not in message
     assert sorted(path.name for path in tmp_path.iterdir()) == ["before.tych", "in"]
@@ -111,9 +113,11 @@ def test_binary_does_not_go_to_a_terminal(folder):
 
 
 def test_progress_shows_on_a_terminal_only(folder, tmp_path):
-    for number in range(200):
-        Image.new("L", (40, 40), number).save(folder / f"n{number}.png")
+    random = np.random.default_rng(0)
+    for number in range(8):
+        Image.fromarray(random.integers(0, 256, (130, 130, 3), np.uint8)).save(folder / f"n{number}.png")
     master, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 80))
     command = [*COMMAND, "encode", str(folder), "-o", str(tmp_path / "x.tych"), "-j1", "--frame-images=1"]
     with subprocess.Popen(command, env=ENVIRONMENT, stderr=terminal) as process:
         os.close(terminal)

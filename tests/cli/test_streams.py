@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
-import pytest
 import triptych as tp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from triptych.cli import group
 
 
 def test_info_for_people(run, stream, one):
@@ -38,7 +39,7 @@ def test_info_for_machines(tmp_path, run, folder, stream):
 
 
 def test_info_of_metadata_and_stdin(run):
-    with tp.Writer(buffer := __import__("io").BytesIO(), metadata={"title": "t"}) as writer:
+    with tp.Writer(buffer := io.BytesIO(), metadata={"title": "t"}) as writer:
         writer.write(np.zeros((2, 2), np.uint8), exif=b"12345", label=3, metadata={"x": 1})
     facts = json.loads(run("info", "-", "--json", stdin=buffer.getvalue()).stdout)
     assert facts["stream"] == "stdin"
@@ -109,10 +110,6 @@ def test_extract_of_whole_frames_copies_them(tmp_path, run, folder):
     source = tmp_path / "s.tych"
     run("encode", folder, "--frame-images", 2, "-o", source)
     run("extract", source, "--only=0", "--only=1", "-o", tmp_path / "t.tych")
-    assert (
-        tp.Reader((tmp_path / "t.tych").read_bytes()).info(0)["bytes"]
-        == tp.Reader(source.read_bytes()).info(0)["bytes"]
-    )
     assert (tmp_path / "t.tych").read_bytes() in source.read_bytes()
 
 
@@ -140,8 +137,6 @@ def test_fit_leaves_bad_images_out(tmp_path, run, folder):
     assert json.loads(result.stdout)["images"] == 4
 
 
-@pytest.mark.parametrize(
-    "verb", ["encode", "decode", "info", "verify", "cat", "index", "extract", "fit", "demo"]
-)
-def test_help(run, verb):
-    assert run(verb, "--help").stdout.startswith("Usage:")
+def test_help(run):
+    for verb in group.list_commands(None):
+        assert run(verb, "--help").stdout.startswith("Usage:")

@@ -1,5 +1,7 @@
 """Tables, mixing, refinements, pair decisions and bit histories against their twins."""
 
+from itertools import chain
+
 import numba
 import numpy as np
 import pytest
@@ -82,7 +84,7 @@ def test_tables_have_the_properties_that_the_kernels_rely_on():
 @pytest.mark.parametrize(("n", "n_sets", "mix"), [(7, 2, mix7), (23, 3, mix23)])
 @given(SEEDS, st.sampled_from([1 << 12, 1 << 17, 1 << 31]), st.integers(1, 600), st.integers(1, 2560))
 def test_mixing(n, n_sets, mix, seed, scale, rate, least):
-    """Any counters and weights, inputs that share a counter, rows that coincide: all may wrap, none may differ."""
+    """Any counters and weights, inputs that share a counter, rows that coincide; sums and products wrap."""
     rng = np.random.default_rng(seed)
     width, n_decisions = n + 1, 12
     counters = rng.integers(0, 1 << 32, 40, np.uint32)
@@ -109,7 +111,7 @@ def test_refinement(seed, n_decisions):
     rng = np.random.default_rng(seed)
     table = refine_table(3)
     points = [twin.refinement_row() for _ in range(3)]
-    assert table.tolist() == sum(points, [])
+    assert table.tolist() == [*chain(*points)]
     rows, bits = rng.integers(0, 3, n_decisions), rng.integers(0, 2, n_decisions)
     logits = rng.integers(-3071, 3072, n_decisions)
     out = np.zeros(n_decisions, np.int64)
@@ -117,7 +119,7 @@ def test_refinement(seed, n_decisions):
     for row, logit, bit, p in zip(*(a.tolist() for a in (rows, logits, bits, out)), strict=True):
         assert p == twin.refine(points[row], logit)
         twin.refine_train(points[row], logit, bit)
-    assert table.tolist() == sum(points, [])
+    assert table.tolist() == [*chain(*points)]
 
 
 def test_a_refinement_stays_a_probability():

@@ -18,6 +18,7 @@ from indexed import (
 from triptych.errors import InvalidFrame
 from triptych.images import Shape
 from triptych.modes.indexmaps import BATCH, DENSE, FAST, Indexed, Plan, decode_maps, encode_maps
+from triptych_kernels.palettetree import build_tree
 
 plans = st.sampled_from(PLANS)
 frames = st.lists(indexed(), min_size=1, max_size=4)
@@ -155,7 +156,7 @@ def test_random_bytes_under_a_good_plan(plan, coded, height, width):
 def test_plan_bytes(byte):
     coder, n_flags, pairs, rest = byte & 3, byte >> 3 & 3, byte >> 5 & 1, byte >> 6
     good = not rest and (
-        coder == DENSE and not pairs or coder == FAST or coder == BATCH and not pairs and not n_flags
+        coder == FAST or (coder == DENSE and not pairs) or (coder == BATCH and not pairs and not n_flags)
     )
     if good:
         assert Plan.parse(byte).to_byte(bool(byte & 4)) == byte
@@ -182,6 +183,21 @@ def test_no_more_colors_than_pixels(plan):
     decode(body, [Shape(2, 3, 4)])
     with pytest.raises(InvalidFrame, match="palette"):
         decode(body, [Shape(2, 2, 4)])
+
+
+@pytest.mark.parametrize("plan", MAP_PLANS, ids=str)
+def test_a_body_whose_last_bytes_are_zero(plan):
+    """Noise that ends in one colour at the tree's far end: improbable ones alone for more than 40 bits."""
+    for seed in range(5):
+        colors = make_palette("rgb", 256, seed)
+        tree, node = build_tree(colors), 0
+        while node >= 0:
+            node = int(tree.right[node])
+        indices = make_map("noise", 24, 24, 256, seed)
+        indices[-1, -8:] = -1 - node
+        maps = [Indexed(colors, indices)]
+        body = encode_maps(plan, maps, None)
+        assert same_maps(decode(body, shapes_of(maps)), maps)
 
 
 def test_an_encoder_that_runs_out_of_room_starts_again(monkeypatch):

@@ -48,7 +48,7 @@ def test_as_many_colors_as_there_can_be(kind):
 
 
 def test_equal_distances_split_in_the_middle():
-    """Colours in a regular row: all gaps are equal, and of two places next to the middle the later is taken."""
+    """Colours in a regular row, so that all gaps are equal."""
     for n in range(2, 60):
         colors = np.array([[i * 4, 0, 0, 255] for i in range(n)], np.uint8)
         check(colors)

@@ -62,7 +62,7 @@ def decode(message, probabilities, behind=b""):
 def test_the_message_is_the_twins_and_comes_back(decisions):
     status, message, behind = encode(decisions)
     assert status == len(message)
-    assert message == twin.encode_bits(decisions)
+    assert message.rstrip(b"\0") == twin.encode_bits(decisions)
     assert (behind == 0xA5).all()
     probabilities = [p for _, p in decisions]
     status, bits, coder, source = decode(message, probabilities)
@@ -77,12 +77,23 @@ def test_any_bytes_are_read_as_the_twin_reads_them(message, probabilities, behin
     status, bits, coder, source = decode(message, probabilities, behind)
     expected, is_canonical = twin.decode_bits(message, probabilities)
     assert bits == expected
-    if is_canonical:
+    if is_canonical and len(message) >= len(encode([*zip(bits, probabilities, strict=True)])[1]):
         assert status == OK
     if status == OK:
         assert finish_decoding(coder, source) == (OK if is_canonical else TAIL_MISMATCH)
     else:
         assert status == INPUT_EXHAUSTED
+
+
+def test_a_message_that_ends_in_zeros_is_read():
+    """Decisions that settle zero bytes: where these are left out, it is not taken for a missing end."""
+    for n in range(60):
+        decisions = [(0, 30000), *[(1, 1)] * n]
+        probabilities = [p for _, p in decisions]
+        status, bits, coder, source = decode(encode(decisions)[1], probabilities)
+        assert status == OK
+        assert bits == [bit for bit, _ in decisions]
+        assert finish_decoding(coder, source) == OK
 
 
 @given(EXPECTED, st.integers(1, 9))

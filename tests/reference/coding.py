@@ -1,7 +1,7 @@
 """Slow and obvious twins of the coding kernels' parts. Nothing here imports the code it checks.
 
-Numbers are Python's, which never overflow; where FORMAT.md section 6 says that something wraps, `i32` says so.
-Tables come from real numbers to sixty digits rather than from the fixed-point recipe.
+Numbers are Python's, which never overflow; where FORMAT.md section 6 says that something wraps, `i32`
+says so. Tables come from real numbers to sixty digits rather than from the fixed-point recipe.
 """
 
 from __future__ import annotations

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from triptych.demo import Row
 
 _NOTES = """\
-Bytes of whole files, made just now; Mpx/s on one thread, best of repeated runs. Exact rows: PNG (optimized)
-and WebP (lossless, quality 100, method 5) of the same pixels; the tiles as 96 files. Rows with a PSNR: PNG
-of our decoded pixels; WebP of them too, or lossy at the same PSNR, if that is less; JPEG at the same PSNR."""
+Bytes of whole files, made just now; Mpx/s on one thread, best of repeated runs. Exact rows: PNG
+(optimized) and WebP (lossless, quality 100, method 5) of the same pixels; the tiles as 96 files.
+Rows with a PSNR: PNG of our decoded pixels; WebP of them too, or lossy at the same PSNR, whichever
+is less; JPEG at the same PSNR."""
 
 
 @click.command("demo")

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from triptych_kernels import densemap, fastmap, mapmodel, paletteset, spritemap
 from triptych_kernels.palettetree import build_tree
 from triptych_kernels.rangecoder import Coder, finish_decoding, finish_encoding, new_coder, start
-from triptych_kernels.status import BAD_SYMBOL, INPUT_EXHAUSTED, OK, OUTPUT_FULL, TAIL_MISMATCH
+from triptych_kernels.status import BAD_SYMBOL, INPUT_EXHAUSTED, OK, OUTPUT_FULL, TAIL_MISMATCH, TOO_MUCH_WORK
 
 from triptych.errors import InvalidFrame
 from triptych.images import Pixels, Shape
@@ -34,6 +34,7 @@ _CAUSES = {
     INPUT_EXHAUSTED: "ends before its last pixel",
     TAIL_MISMATCH: "does not end as an encoder would have ended it",
     BAD_SYMBOL: "holds a palette that cannot be",
+    TOO_MUCH_WORK: "takes more decisions than its pixels allow",
 }
 
 
@@ -106,7 +107,7 @@ class _BatchCoder:
 
     def __init__(self, n_pixels: int) -> None:
         self.bits = _bits_for(2 * n_pixels, 14, 22)
-        self.model = spritemap.new_model(self.bits)
+        self.model = spritemap.new_model(self.bits, n_pixels)
         self.scratch = spritemap.new_palettes()
 
     def code(
@@ -199,8 +200,8 @@ def _code_palette(
     return status, paletteset.keys_to_colors(keys, layout)
 
 
-def encode_maps(plan: Plan, maps: Sequence[Indexed], palette: Colors | None) -> bytes:
-    """Give the body of a frame of index maps.
+def encode_maps(plan: Plan, maps: Sequence[Indexed], palette: Colors | None) -> bytes | None:
+    """Give the body of a frame of index maps; None if the batch coder is asked for maps too noisy for it.
 
     `palette` is the dictionary's, if the frame has one; else each map brings its own. A map's colours are
     in key order, none twice, and no more than its pixels.
@@ -217,7 +218,7 @@ def encode_maps(plan: Plan, maps: Sequence[Indexed], palette: Colors | None) -> 
         if status == OK:
             status = int(finish_encoding(coder, sink))
         size *= 8
-    return head + sink[:status].tobytes()
+    return None if status == TOO_MUCH_WORK else head + sink[:status].tobytes()
 
 
 def decode_maps(

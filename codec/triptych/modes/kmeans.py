@@ -144,8 +144,10 @@ def _reduce(picture: Picture, palette: Colors | None, strength: float) -> Indexe
 
 def _encode(maps: Sequence[Indexed], palette: Colors | None, options: Options) -> bytes:
     """Code a frame under the best of the plans that the effort allows."""
-    plans = _plans(maps, palette, options.effort)
-    return min((encode_maps(plan, maps, palette) for plan in plans), key=len)
+    bodies = [encode_maps(plan, maps, palette) for plan in _plans(maps, palette, options.effort)]
+    if bodies == [None]:
+        bodies = [encode_maps(Plan(DENSE), maps, palette)]
+    return min((body for body in bodies if body is not None), key=len)
 
 
 def _busyness(indices: IndexMap) -> float:

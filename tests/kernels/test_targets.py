@@ -1,0 +1,89 @@
+"""The coding kernels compiled for another target, with every index checked, and in another process.
+
+`NUMBA_DISABLE_JIT=1` is no such target: the mixing core is LLVM IR (intrinsics), which Python cannot run.
+A decoder without a compiler is `tools/minidecode.py`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from targetreport import CODING_KERNELS, report
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(**environment):
+    folders = [str(ROOT / name) for name in ("codec", "kernels", "tests")]
+    finished = subprocess.run(
+        [sys.executable, ROOT / "tests" / "targetreport.py"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(folders)} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr[-4000:]
+    return json.loads(finished.stdout)
+
+
+@pytest.fixture(scope="module")
+def here():
+    return report()
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """The report of a process whose kernels are compiled anew for a plain CPU, and check every index.
+
+    One process for both, as compiling takes most of its time. The checks stand in all that is Python; what the
+    intrinsics read and write, the kernels' Python computes.
+    """
+    return run(
+        NUMBA_CPU_NAME="generic",
+        NUMBA_CPU_FEATURES="",
+        NUMBA_BOUNDSCHECK="1",
+        NUMBA_CACHE_DIR=str(tmp_path_factory.mktemp("cache")),
+    )
+
+
+def test_all_plans_round_trip(here):
+    assert all(frame["maps"] == frame["expected"] for frame in here.values())
+
+
+def test_damage_is_mostly_seen(here):
+    """A changed byte changes all that follows, and the end is checked."""
+    assert sum(frame["refused"] for frame in here.values()) > 30 * len(here)
+
+
+def test_the_same_bytes_twice_in_a_process(here):
+    assert report() == here
+
+
+@pytest.mark.slow
+def test_the_same_bytes_in_a_fresh_process(here):
+    assert run()["report"] == here
+
+
+@pytest.mark.slow
+def test_another_target_gives_the_same_bytes_and_no_index_is_out_of_bounds(here, elsewhere):
+    assert elsewhere["report"] == here
+
+
+@pytest.mark.slow
+def test_no_float_in_a_coding_kernel(elsewhere):
+    """In the LLVM IR of the whole kernel, inlined functions included."""
+    assert len(elsewhere["compiled"]) > len(CODING_KERNELS)
+    for name, code in elsewhere["compiled"].items():
+        assert code["functions"], f"{name}: nothing to look at"
+        assert code["floats"] == [], name
+
+
+def test_coding_kernels_return_integers():
+    report()
+    for kernel in CODING_KERNELS:
+        assert kernel.signatures
+        for signature in kernel.signatures:
+            assert str(kernel.overloads[signature].signature.return_type) in ("int64", "none")
