@@ -1,8 +1,8 @@
 """A second decoder of Triptych streams, written from FORMAT.md alone: it proves the document.
 
 It uses numpy and the standard library, imports nothing of ours, and follows FORMAT.md section by
-section (the numbers in parentheses). It is written to be read; it decodes some tens of thousands of
-binary decisions a second, so it is for small pictures and for doubts about the real one.
+section (the numbers in parentheses). It is written to be read; it decodes ten thousand binary decisions
+a second, so it is for small pictures and for doubts about the real one.
 
     python tools/minidecode.py FILE.tych -o DIR [--png] [-d BOOK.tych ...]
 
@@ -18,7 +18,9 @@ import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -110,15 +112,18 @@ class Fields:
         self.data, self.at = data, 0
 
     def take(self, size: int) -> bytes:
+        """Return the next bytes."""
         if size > len(self.data) - self.at:
             raise Invalid("a field ends behind the payload's end")
         self.at += size
         return self.data[self.at - size : self.at]
 
     def u8(self) -> int:
+        """Return the next byte."""
         return self.take(1)[0]
 
     def varint(self) -> int:
+        """Return the next varint."""
         value = 0
         for group in range(9):
             byte = self.u8()
@@ -130,20 +135,23 @@ class Fields:
         raise Invalid("a varint of more than 9 bytes")
 
     def rest(self) -> bytes:
+        """Return all that is left."""
         return self.take(len(self.data) - self.at)
 
 
 def parse_json(data: bytes) -> dict[str, object]:
-    """Canonical JSON (3.2): one object, and these bytes are the only ones for it."""
+    """Return the object of metadata (3.2). That its form is the canonical one is the encoder's business."""
     try:
-        value = json.loads(data.decode())
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-        canonical = text.encode() == data
+        value = json.loads(data.decode(), parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
         raise Invalid("not JSON") from error
-    if not canonical or not isinstance(value, dict):
-        raise Invalid("not a canonical JSON object")
+    if not isinstance(value, dict):
+        raise Invalid("not a JSON object")
     return value
+
+
+def refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 # ---- The stream (1, 2, 4) -------------------------------------------------------------------------
@@ -160,8 +168,9 @@ class Decoder:
     decoded: int = 0
 
     def decode(self, data: bytes) -> None:
+        """Go through a stream."""
         if not data.startswith(SIGNATURE):
-            if data and SIGNATURE.startswith(data):
+            if SIGNATURE.startswith(data):
                 raise Truncated("the stream ends inside its signature")
             raise Invalid("not a Triptych stream")
         at = 0
@@ -178,6 +187,7 @@ class Decoder:
                 at += 16 + length
 
     def read_stream_header(self, header: bytes) -> None:
+        """Begin a part."""
         major, _, flags, crc = struct.unpack("<BBHI", header[8:])
         if crc32c(header[:12]) != crc:
             raise Invalid("the stream header's CRC does not match")
@@ -186,6 +196,7 @@ class Decoder:
         self.bound = {}
 
     def read_frame(self, kind: int, slot: int, payload: bytes) -> None:
+        """Do what a frame says."""
         if kind == IMAGES:
             self.read_images(slot, payload)
         elif kind in (DICTIONARY, USE):
@@ -198,7 +209,7 @@ class Decoder:
             else:
                 if len(payload) > MAX_DICTIONARY:
                     raise TooLarge("a dictionary")
-                read_palette_dictionary(payload, check_kind=False)
+                split_dictionary(payload)
                 self.bound[slot] = hashlib.sha256(payload).digest()
                 self.dictionaries[self.bound[slot]] = payload
         elif kind in (META, INDEX, PADDING, PRIVATE):
@@ -212,6 +223,7 @@ class Decoder:
             raise Unsupported(f"a critical frame of type {kind:02X}")
 
     def read_images(self, slot: int, payload: bytes) -> None:
+        """Decode an IMAGES frame."""
         fields = Fields(payload)
         palette = None
         if slot == 255:
@@ -260,21 +272,22 @@ def read_frame_header(data: bytes, at: int) -> tuple[int, int, int, int]:
 Colors = list[tuple[int, int, int, int]]
 
 
-def read_palette_dictionary(payload: bytes, check_kind: bool = True) -> Colors:
-    """Check a DICTIONARY payload (4) and return its colours; none for another kind."""
+def split_dictionary(payload: bytes) -> tuple[int, bytes]:
+    """Return the kind and the content of a dictionary (4)."""
     fields = Fields(payload)
     kind = fields.u8()
-    parse_json(fields.take(struct.unpack("<I", fields.take(4))[0]))
-    content = fields.rest()
+    fields.take(struct.unpack("<I", fields.take(4))[0])
+    return kind, fields.rest()
+
+
+def read_palette_dictionary(payload: bytes) -> Colors:
+    kind, content = split_dictionary(payload)
     if kind != 1:
-        if check_kind:
-            raise Invalid("the dictionary is not a palette")
-        return []
+        raise Invalid("the dictionary is not a palette")
     if len(content) % 4 or not 1 <= len(content) // 4 <= 256:
         raise Invalid("a palette of other than 1 to 256 colours")
-    colors: Colors = list(struct.iter_unpack("<4B", content))  # type: ignore[arg-type]
-    keys = [color_key(color) for color in colors]
-    if any(a >= b for a, b in zip(keys, keys[1:], strict=False)):
+    colors: Colors = [(r, g, b, a) for r, g, b, a in struct.iter_unpack("<4B", content)]
+    if any(a >= b for a, b in pairwise(map(color_key, colors))):
         raise Invalid("a palette whose colours do not ascend")
     return colors
 
@@ -295,10 +308,7 @@ def read_image_fields(
         raise Invalid("no images, or shapes that vary where there is one")
     if count > MAX_FRAME_IMAGES:
         raise TooLarge("images in a frame")
-    if head & 16:
-        shapes = [read_shape(fields) for _ in range(count)]
-    else:
-        shapes = [read_shape(fields)] * count
+    shapes = [read_shape(fields) for _ in range(count)] if head & 16 else [read_shape(fields)] * count
     pixels = sum(height * width for height, width, _ in shapes)
     if pixels > 2**20 and pixels > MAX_PIXELS_PER_BYTE * payload_length:
         raise TooLarge("pixels for each byte")
@@ -357,8 +367,6 @@ def read_attachments(fields: Fields, last: dict[int, bytes]) -> dict[int, bytes]
                 raise Invalid("an attachment like none before")
         else:
             last[tag] = fields.take(fields.varint())
-            if tag == 4:
-                parse_json(last[tag])
         items[tag] = last[tag]
     if sum(map(len, items.values())) > MAX_METADATA:
         raise TooLarge("metadata of an image")
@@ -391,7 +399,11 @@ def decode_body(body: bytes, shapes: list[Shape], palette: Colors | None) -> lis
             model = model or BatchModel(frame_pixels)
         elif palette is None or model is None:
             size = height * width if palette is None else frame_pixels
-            model = FastModel(colors, size, n_flags, pairs) if coder == FAST else DenseModel(colors, size, n_flags)
+            model = (
+                FastModel(colors, size, n_flags, pairs)
+                if coder == FAST
+                else DenseModel(colors, size, n_flags)
+            )
         rows = model.decode_map(decoder, colors, height, width)
         table = np.array(colors, np.uint8)[:, {1: [0], 2: [0, 3], 3: [0, 1, 2], 4: [0, 1, 2, 3]}[channels]]
         image = table[np.array(rows)]
@@ -458,6 +470,7 @@ class Mixer:
         return self.logit, self.mixed
 
     def learn(self, bit: int, rate: int) -> None:
+        """Move the weights of the last decision."""
         change = self.inputs * ((((bit << 16) - self.mixed) * rate) >> 8)
         for place, row in enumerate(self.rows):
             self.weights[row] += (change + 2**13) >> 14 if place == 0 else (change + 2**14) >> 15
@@ -470,6 +483,7 @@ class Rate:
         self.value, self.least = first * 256, least * 256
 
     def end_row(self) -> None:
+        """Slow down."""
         self.value = max(self.least, self.value * 252 >> 8)
 
 
@@ -481,18 +495,26 @@ class Refinement:
         self.points = self.first * rows
 
     def refine(self, row: int, logit: int) -> int:
+        """Return the refined probability."""
         x = clamp(logit, -2048, 2047) + 2048
         self.at, self.part = 33 * row + (x >> 7), x & 127
         return (self.points[self.at] * (128 - self.part) + self.points[self.at + 1] * self.part) >> 13
 
     def learn(self, bit: int) -> None:
+        """Move the two points that were used."""
         target = (2**22 - 1) * bit
         for at, part in ((self.at, 128 - self.part), (self.at + 1, self.part)):
             self.points[at] += ((target - self.points[at]) * part * 5) >> 14
 
 
 def decide_pair(
-    decoder: "RangeDecoder", counters: list[int], first: int, second: int, weights: list[int], at: int, gain: int
+    decoder: "RangeDecoder",
+    counters: list[int],
+    first: int,
+    second: int,
+    weights: list[int],
+    at: int,
+    gain: int,
 ) -> int:
     """Decode a pair decision of two counters with the weights at `at` and `at + 1`."""
     a, b = STRETCH[counters[first] >> 20], STRETCH[counters[second] >> 20]
@@ -557,13 +579,17 @@ NEXT, HISTORY_COUNTERS = make_histories()
 
 
 class RangeDecoder:
+    """The range coder's state, and the bytes that it has taken in."""
+
     def __init__(self, message: bytes) -> None:
         self.message = message
-        self.low, self.high = 0, 0xFFFFFFFF
+        self.low: int = 0
+        self.high: int = 0xFFFFFFFF
         self.code = int.from_bytes(message[:4].ljust(4, b"\0"))
         self.taken = 4
 
     def decide(self, p: int) -> int:
+        """Return the bit of a decision."""
         width = self.high - self.low
         mid = self.low + (width >> 16) * p + (((width & 0xFFFF) * p) >> 16)
         bit = int(self.code <= mid)
@@ -585,6 +611,7 @@ class RangeDecoder:
             raise Invalid("the body ends early")
 
     def finish(self) -> None:
+        """Check the end of the message."""
         for zero_bytes in (4, 3, 2, 1, 0):
             unit = 1 << 8 * zero_bytes
             tail = -(-self.low // unit) * unit
@@ -627,11 +654,14 @@ def key_color(key: int, layout: int) -> tuple[int, int, int, int]:
 
 
 class PaletteModel:
+    """What goes on from palette to palette of a frame."""
+
     def __init__(self) -> None:
         self.counters = [HALF] * (115712 + 256 + 4)
         self.mixer = Mixer(8, (32, 17000), (32, 0))
 
     def decode(self, decoder: RangeDecoder, pixels: int) -> Colors:
+        """Decode the palette of an image of so many pixels."""
         k = self.decode_number(decoder, 115712, 8) + 1
         if k > pixels:
             raise Invalid("more colours than pixels")
@@ -642,6 +672,7 @@ class PaletteModel:
         return [key_color(key, layout) for key in self.keys]
 
     def decode_number(self, decoder: RangeDecoder, base: int, bits: int) -> int:
+        """Decode a number of so many bits, each with a counter of its own."""
         node = 1
         for _ in range(bits):
             at = base + node
@@ -709,6 +740,7 @@ class PaletteModel:
         self.place = (prefix | 1 << 40 | depth << 48) * K1
 
     def decide(self, kind: int, asked: int) -> int:
+        """Decode a decision at the node that `set_contexts` looked at."""
         q = 4 * kind + min(asked, 3)
         spot = 8 * self.channel + self.level
         p = (4 * q + self.channel) * 8 + self.level
@@ -806,10 +838,12 @@ class Surroundings:
         self.rows = [[0] * (width + 6) for _ in range(4)]
 
     def begin_row(self) -> None:
+        """Move down; what is left of the row is what is above its first pixel."""
         above = self.rows[0]
         self.rows = [[above[3]] * (self.width + 6), *self.rows[:3]]
 
     def end_row(self) -> list[int]:
+        """Pad the row on its right, and return it."""
         row = self.rows[0]
         row[-3:] = [row[-4]] * 3
         return row[3:-3]
@@ -870,6 +904,7 @@ class TreeModel:
         self.matches = [[0] * 65536, [0] * 65536]
 
     def decode_map(self, decoder: RangeDecoder, colors: Colors, height: int, width: int) -> list[list[int]]:
+        """Decode an index map, row by row."""
         self.decoder = decoder
         around = Surroundings(width)
         steady = [0] * width  # `above`
@@ -915,6 +950,7 @@ class TreeModel:
         return rows
 
     def decide_run(self, block: bool, w: int, edge: int, tried: int, run: int, steady: int) -> int:
+        """Decode a block decision or a run decision."""
         length = min(7, run >> 1) if run < 8 else min(7, 4 + (run >> 4))
         if block:
             first = 81920 + 128 * w + 8 * steady + length
@@ -928,7 +964,7 @@ class TreeModel:
 
     def decode_pixel(self, near: tuple[int, ...], flat: bool) -> int:
         """Decode a pixel that no run decided: flags, then the walk."""
-        w, n, nw, ne, ww, nn, nne, nww, nee = near[:9]
+        w, n, nw, ne, ww, nn, _, nww, nee = near[:9]
         self.near = near
         self.hashes, slots = hash_surroundings(near)
         self.page = -1
@@ -972,18 +1008,21 @@ class TreeModel:
         return candidates
 
     def same(self, index: int) -> int:
+        """Return which neighbours have an index, as 4 bits."""
         w, n, nw, ne = self.near[:4]
         return (index == w) + 2 * (index == n) + 4 * (index == ne) + 8 * (index == nw)
 
     def walk(self) -> int:
+        """Go down the tree, and return the leaf's index."""
         self.predict()
         number = 0
         while number >= 0:
             node = self.nodes[number]
+            dr, dg, db, da = node.direction
             z = []
-            for prediction in self.predictions:
-                total = sum(d * p for d, p in zip(node.direction, prediction, strict=True))
-                z.append(wrap_i32(((total - node.threshold) >> 7) * node.inverse) >> 13)
+            for r, g, b, a in self.predictions:
+                distance = (dr * r + dg * g + db * b + da * a - node.threshold) >> 7
+                z.append(wrap_i32(distance * node.inverse) >> 13)
             number = node.children[self.decide_node(number, node, z)]
         index = -1 - number
         self.learn_pixel(index)
@@ -1011,9 +1050,11 @@ class TreeModel:
         """Learn from a pixel that walked the tree."""
 
     def decide_flag(self, candidate: int, stage: int, page: int, slot: int) -> int:
+        """Decode "is it candidate number `stage`?"."""
         raise NotImplementedError
 
     def decide_node(self, number: int, node: Node, z: list[int]) -> int:
+        """Decode on which side of a node it goes on."""
         raise NotImplementedError
 
 
@@ -1037,6 +1078,8 @@ def page_hash(h: int, page: int) -> int:
 
 
 class DenseModel(TreeModel):
+    """The dense coder."""
+
     def __init__(self, colors: Colors, pixels: int, n_flags: int) -> None:
         super().__init__(colors, n_flags)
         self.inner = inner = max(1, len(colors) - 1)
@@ -1053,6 +1096,7 @@ class DenseModel(TreeModel):
         self.taps = [[32768, 32768, -13107, 13107] + [0] * 8 for _ in range(4)]
 
     def predict(self) -> None:
+        """Set the predictions, and the adaptive one in the place of the second mean."""
         super().predict()
         self.offsets = {}
         for channel in self.channels:
@@ -1063,6 +1107,7 @@ class DenseModel(TreeModel):
             self.offsets[channel] = offsets
 
     def learn_pixel(self, index: int) -> None:
+        """Move the taps."""
         for channel, offsets in self.offsets.items():
             error = 8 * self.colors[index][channel] - self.predictions[6][channel]
             gain = error * 75497 // (3840 + sum(offset * offset for offset in offsets))
@@ -1072,6 +1117,7 @@ class DenseModel(TreeModel):
             ]
 
     def find_lines(self, page: int) -> None:
+        """Set `found` to where the 13 lines of a page begin."""
         if page == self.page:
             return
         self.page = page
@@ -1090,6 +1136,7 @@ class DenseModel(TreeModel):
             self.found.append(16 * line)
 
     def decide(self, slot: int, histories: int, others: list[int], rows: tuple[int, int, int]) -> int:
+        """Decode a decision: 13 histories at `slot`, their tables from `histories` on, 10 other counters."""
         places = []
         for i, line in enumerate(self.found):
             state = self.lines[line + slot]
@@ -1115,9 +1162,11 @@ class DenseModel(TreeModel):
 
     @property
     def rate_of_row(self) -> int:
+        """Return the learning rate; it changes between rows only."""
         return self.rate.value >> 8
 
     def decide_flag(self, candidate: int, stage: int, page: int, slot: int) -> int:
+        """Decode "is it candidate number `stage`?"."""
         self.find_lines(page)
         same = self.same(candidate)
         contexts = (
@@ -1132,6 +1181,7 @@ class DenseModel(TreeModel):
         return self.decide(slot, self.flag_histories, others, rows)
 
     def decide_node(self, number: int, node: Node, z: list[int]) -> int:
+        """Decode on which side of a node it goes on."""
         self.find_lines(node.page)
         b2, b3, b4, b5, b6, b7 = (class_b(value) for value in z[2:])
         c2, c3, c4, c5 = (class_c(value) for value in z[2:6])
@@ -1148,15 +1198,20 @@ class DenseModel(TreeModel):
             32 * b6 + clamp(((z[2] - z[6]) >> 4) + 16, 0, 31),
         )
         others = [
-            self.color_counters + (j * self.inner + number) * 1024 + context for j, context in enumerate(contexts)
+            self.color_counters + (j * self.inner + number) * 1024 + context
+            for j, context in enumerate(contexts)
         ]
-        return self.decide(node.slot, self.tree_histories, others, (number, 8 * b6 + self.texture, self.equal))
+        return self.decide(
+            node.slot, self.tree_histories, others, (number, 8 * b6 + self.texture, self.equal)
+        )
 
 
 # ---- Fast (6.7) -----------------------------------------------------------------------------------
 
 
 class FastModel(TreeModel):
+    """The fast coder."""
+
     def __init__(self, colors: Colors, pixels: int, n_flags: int, pairs: int) -> None:
         super().__init__(colors, n_flags)
         self.pairs = pairs
@@ -1170,6 +1225,7 @@ class FastModel(TreeModel):
         self.rate = Rate(300, 60)
 
     def decide(self, page: int, slot: int, others: list[int], first: int, second: int) -> int:
+        """Decode a mixed decision of 3 hashed counters, 4 others and two rows of weights."""
         places = []
         for i in range(3):
             line = page_hash(self.hashes[i], page) >> (68 - self.bits)
@@ -1185,6 +1241,7 @@ class FastModel(TreeModel):
         return bit
 
     def decide_flag(self, candidate: int, stage: int, page: int, slot: int) -> int:
+        """Decode "is it candidate number `stage`?"."""
         same = self.same(candidate)
         others = [
             16 * self.equal + same,
@@ -1196,6 +1253,7 @@ class FastModel(TreeModel):
         return self.decide(page, slot, others, row, 256 + 256 * stage + self.equal)
 
     def decide_node(self, number: int, node: Node, z: list[int]) -> int:
+        """Decode on which side of a node it goes on."""
         contexts = (
             8 * class_a(z[1]) + self.texture,
             32 * class_b(z[2]) + class_b(z[3]),
@@ -1203,7 +1261,8 @@ class FastModel(TreeModel):
             100 * class_c(z[2]) + 10 * class_c(z[3]) + class_c(z[4]),
         )
         others = [
-            self.color_counters + (j * self.inner + number) * 1024 + context for j, context in enumerate(contexts)
+            self.color_counters + (j * self.inner + number) * 1024 + context
+            for j, context in enumerate(contexts)
         ]
         if self.pairs:
             at = 2 * (8 * number + self.texture)
@@ -1215,6 +1274,8 @@ class FastModel(TreeModel):
 
 
 class BatchModel:
+    """The batch coder."""
+
     def __init__(self, pixels: int) -> None:
         self.bits = clamp((2 * pixels).bit_length(), 14, 22)
         self.dead = 1 << self.bits
@@ -1227,6 +1288,7 @@ class BatchModel:
         self.decisions_left = 8 * pixels + 4096
 
     def decode_map(self, decoder: RangeDecoder, colors: Colors, height: int, width: int) -> list[list[int]]:
+        """Decode an index map, row by row."""
         self.decoder = decoder
         k = self.k = len(colors)
         self.luma = [(2 * r + 5 * g + b) >> 3 for r, g, b, _ in colors]
@@ -1260,6 +1322,7 @@ class BatchModel:
         return rows
 
     def decode_pixel(self, near: tuple[int, ...], x: int, y: int) -> int:
+        """Ask for candidates until one it is."""
         self.near, self.region = near, 8 * (y >> 3) + (x >> 3)
         self.patterns = []
         pattern = 0
@@ -1279,8 +1342,9 @@ class BatchModel:
                     return candidate
                 left.remove(candidate)
                 stage += 1
-        while len(left) > 1:
-            candidate = max(left, key=lambda c: (self.score(c), -c))
+        for candidate in sorted(left, key=lambda c: (-self.score(c), c)):
+            if len(left) == 1:
+                break
             stage = clamp(stage, 6, 11)
             asked += 1
             if self.decide(candidate, stage, asked):
@@ -1290,13 +1354,15 @@ class BatchModel:
         return left[0]
 
     def score(self, c: int) -> int:
+        """Return how likely a colour is to be asked for."""
         w, n = self.near[:2]
         seen = 64 * (self.beside[w][c] + self.below[n][c]) + 2 * min(self.used[c], 30)
         return seen - 4 * (self.apart[w][c] + self.apart[n][c]) - 20 * (self.used[c] == 0)
 
     def decide(self, c: int, stage: int, asked: int) -> int:
+        """Decode "is it c?"."""
         self.decisions_left -= 1
-        w, n, nw, ne = self.near[:4]
+        w, n, _, ne = self.near[:4]
         mask = sum((index == c) << i for i, index in enumerate(self.near))
         use = how_many((1, 3, 10, 100), self.used[c])
         left = min(7, self.used.count(0))
@@ -1323,7 +1389,9 @@ class BatchModel:
             self.histories[state] = NEXT[self.histories[state]][bit]
         return bit
 
-    def hash(self, c: int, mask: int, distance: int, use: int, left: int, stage: int, asked: int) -> list[int]:
+    def hash(
+        self, c: int, mask: int, distance: int, use: int, left: int, stage: int, asked: int
+    ) -> list[int]:
         """Return the sixteen hashes, stirred."""
         w, n, nw = self.near[:3]
         kw, kn, knw, kne, kww, knn, knne, knww, knee = (self.keys[index] for index in self.near[:9])
@@ -1363,9 +1431,7 @@ class BatchModel:
 
 
 def how_apart(one: tuple[int, ...], two: tuple[int, ...]) -> int:
-    return how_many(
-        (1, 24, 48, 96, 160, 260, 400), sum(abs(a - b) for a, b in zip(one, two, strict=True))
-    )
+    return how_many((1, 24, 48, 96, 160, 260, 400), sum(abs(a - b) for a, b in zip(one, two, strict=True)))
 
 
 def quantize(n: int) -> int:
@@ -1380,7 +1446,7 @@ def fold(value: int, shift: int) -> int:
 # ---- The entries ----------------------------------------------------------------------------------
 
 
-def decode_stream(data: bytes, dictionaries: Mapping[bytes, bytes] = {}) -> list[Image]:  # noqa: B006
+def decode_stream(data: bytes, dictionaries: Mapping[bytes, bytes] = MappingProxyType({})) -> list[Image]:
     """Decode all images of a stream.
 
     Parameters
@@ -1426,7 +1492,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Decode a Triptych stream, slowly.")
     parser.add_argument("stream", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True, help="a folder")
-    parser.add_argument("-d", "--dictionary", type=Path, action="append", default=[], help="a dictionary file")
+    parser.add_argument(
+        "-d", "--dictionary", type=Path, action="append", default=[], help="a dictionary file"
+    )
     parser.add_argument("--png", action="store_true", help="write PNG files, not .npy")
     arguments = parser.parse_args()
     dictionaries: dict[bytes, bytes] = {}

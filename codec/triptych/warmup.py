@@ -71,15 +71,14 @@ def _cases() -> Iterator[tuple[list[Pixels], int | None, dict[str, Any]]]:
         yield [image], None, {"n_colors": 8, "keep": [(1, 2, 3)]}
         yield [image], None, {"target_size": 300}
     yield [opaque], None, {"target_psnr": 20}
-    # Past the size up to which images share a frame, other coders serve.
+    # A larger picture goes to other coders, and one of many colours is fitted in steps.
     for effort in ("fast", "default"):
-        yield [np.tile(opaque, (16, 16, 1))], None, {"effort": effort, "n_colors": 8}
+        yield [_noise(3, 160)], None, {"effort": effort, "n_colors": 8}
 
 
-def _noise(channels: int) -> Pixels:
-    """Give a small picture of fewer than 256 colours, none of them regular."""
-    values = np.arange(12 * 12 * channels, dtype=np.uint64) * np.uint64(2654435761) >> np.uint64(9)
-    return (values % np.uint64(251)).astype(np.uint8).reshape(12, 12, channels)
+def _noise(channels: int, side: int = 12) -> Pixels:
+    """Give a picture of which hardly two pixels are alike."""
+    return np.random.default_rng(0).integers(0, 256, (side, side, channels), np.uint8)
 
 
 def _round_trip(images: list[Pixels], dictionary_size: int | None, options: dict[str, Any]) -> None:

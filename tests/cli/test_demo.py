@@ -73,6 +73,9 @@ def test_nothing_is_compiled_after_warmup(run, folder, tmp_path):
         run("fit", "kmeans", folder, "-k", 3, "-o", tmp_path / "book.tych")
         run("encode", folder, "-D", tmp_path / "book.tych", "-fo", tmp_path / "x.tych", "-q30", "--dither")
         run("verify", tmp_path / "x.tych")
+        noise = np.random.default_rng(1).integers(0, 256, (300, 300, 3), np.uint8)
+        peers.Image.fromarray(noise).save(tmp_path / "noise.png")
+        run("encode", tmp_path / "noise.png", "-fo", tmp_path / "x.tych")
         run("encode", folder / "a.png", "--target-psnr=20", "-fo", tmp_path / "x.tych")
     assert not compiled
     assert "ready" in run("warmup").stdout

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import pty
 import signal
 import subprocess
 import sys
-import termios
 import time
 from pathlib import Path
 
@@ -101,8 +99,8 @@ def test_ctrl_c_leaves_no_file(tmp_path, output):
     assert (tmp_path / "before.tych").read_bytes() == b"what was there before"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo terminal")
 def test_binary_does_not_go_to_a_terminal(folder):
+    pty = pytest.importorskip("pty")
     master, terminal = pty.openpty()
     command = [*COMMAND, "encode", str(folder / "a.png"), "-o", "-"]
     result = subprocess.run(command, env=ENVIRONMENT, stdout=terminal, stderr=subprocess.PIPE, timeout=120)
@@ -116,8 +114,9 @@ def test_progress_shows_on_a_terminal_only(folder, tmp_path):
     random = np.random.default_rng(0)
     for number in range(8):
         Image.fromarray(random.integers(0, 256, (130, 130, 3), np.uint8)).save(folder / f"n{number}.png")
+    pty = pytest.importorskip("pty")
     master, terminal = pty.openpty()
-    termios.tcsetwinsize(terminal, (24, 80))
+    pytest.importorskip("termios").tcsetwinsize(terminal, (24, 80))
     command = [*COMMAND, "encode", str(folder), "-o", str(tmp_path / "x.tych"), "-j1", "--frame-images=1"]
     with subprocess.Popen(command, env=ENVIRONMENT, stderr=terminal) as process:
         os.close(terminal)

@@ -38,8 +38,8 @@ def here():
 def elsewhere(tmp_path_factory):
     """The report of a process whose kernels are compiled anew for a plain CPU, and check every index.
 
-    One process for both, as compiling takes most of its time. The checks stand in all that is Python; what the
-    intrinsics read and write, the kernels' Python computes.
+    One process for both, as compiling takes most of its time. The checks stand in all that is Python; the
+    places that the intrinsics read and write are computed there.
     """
     return run(
         NUMBA_CPU_NAME="generic",

@@ -212,3 +212,19 @@ def test_large_flat_image_is_readable_under_default_limits():
     data = tp.encode(image)
     assert len(data) < 150
     assert np.array_equal(tp.decode(data), image)
+
+
+@pytest.mark.parametrize("target", [20.0, 40.0])
+def test_hidden_colors_do_not_count_against_a_target(target):
+    image = photo(12, 12, 4)
+    image[:, ::2, 3] = 0
+    got = tp.decode(tp.encode(image, target_psnr=target)).astype(float)
+    weighted = [np.dstack([a[:, :, :3] * a[:, :, 3:] / 255, a[:, :, 3]]) for a in (got, image.astype(float))]
+    assert psnr(*weighted) >= target
+
+
+def test_lossless_holds_to_n_colors():
+    image = np.arange(40, dtype=np.uint8).reshape(5, 8)
+    assert np.array_equal(tp.decode(tp.encode(image, lossless=True, n_colors=40)), image)
+    with pytest.raises(tp.TooManyColors, match="at most 39"):
+        tp.encode(image, lossless=True, n_colors=39)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from triptych.dictionary import Dictionary
-from triptych.errors import InvalidOption, TargetUnreachable
+from triptych.errors import InvalidOption, TargetUnreachable, TooManyColors
 from triptych.fit.kmeans import MAX_COLORS
 from triptych.images import Pixels, Shape
 from triptych.modes.indexmaps import (
@@ -131,12 +131,12 @@ def _reduce(picture: Picture, palette: Colors | None, strength: float) -> Indexe
     options = picture.options
     if palette is not None:
         reduced = picture.mapped(palette, strength, fixed=True)
-        if options.lossless and reduced.error:
-            raise InvalidOption("lossless: the picture has colours that the dictionary has not")
+        if options.lossless and not picture.equals(reduced):
+            raise TooManyColors("lossless: the picture has colours that the dictionary has not")
         return reduced
-    if options.lossless:
-        return picture.exact()
     n_colors = MAX_COLORS if options.n_colors == "auto" else options.n_colors
+    if options.lossless:
+        return picture.exact(n_colors)
     if strength == 0 and not options.keep and picture.n_distinct <= n_colors:
         return picture.exact()
     return picture.mapped(picture.fitted(n_colors), strength)
@@ -214,7 +214,7 @@ def _search(picture: Picture, palette: Colors | None, options: Options) -> tuple
     elif options.n_colors != "auto":
         found = best_quality(picture.fitted(options.n_colors))
     elif psnr is not None:
-        found = best_quality(picture.fitted_for(psnr + PSNR_ROOM))
+        found = best_quality(picture.fitted_for(psnr + PSNR_ROOM)) or best_quality(picture.fitted(MAX_COLORS))
     else:
         assert size is not None
         found, n_colors, better = None, MAX_COLORS, True

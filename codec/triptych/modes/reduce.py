@@ -63,7 +63,8 @@ def dictionary_colors(dictionary: Dictionary) -> Colors:
     """
     if dictionary.kind != "palette":
         raise DictionaryMismatch(f"k-means needs a palette dictionary, not one of kind {dictionary.kind}")
-    content = np.frombuffer(dictionary.content, np.uint8)
+    # A copy: read-only arrays are a type of their own to numba, and every kernel would be compiled twice.
+    content = np.frombuffer(dictionary.content, np.uint8).copy()
     if not 4 <= content.size <= 1024 or content.size % 4:
         raise InvalidFrame("a palette holds 1 to 256 colours of 4 bytes", got=content.size)
     colors = content.reshape(-1, 4)
@@ -89,6 +90,14 @@ def from_indices(colors: Colors, indices: IndexMap, channels: int) -> Pixels:
     """Give the pixels that colours and indices stand for, with so many channels."""
     wanted = {1: colors[:, :1], 2: colors[:, ::3], 3: colors[:, :3], 4: colors}[channels]
     return np.ascontiguousarray(wanted)[indices]
+
+
+def _weighted(pixels: Pixels) -> npt.NDArray[np.float32]:
+    """Multiply colours by alpha: what does not show does not count."""
+    planes = pixels.astype(np.float32)
+    if pixels.shape[2] in (2, 4):
+        planes[:, :, :-1] *= planes[:, :, -1:] / 255
+    return planes
 
 
 @dataclass(frozen=True)
@@ -152,27 +161,32 @@ class Picture:
         return colors, place[rank[np.arange(len(palette))] * used].astype(np.uint8)[indices]
 
     def _error(self, palette: Colors, indices: IndexMap) -> float:
-        """Sum of squared differences over the picture's own channels."""
+        """Sum of squared differences, over channels that are multiplied by alpha where there is one."""
         total = 0.0
         rows = max(1, _ERROR_CHUNK // self.pixels.shape[1])
         for y in range(0, len(indices), rows):
             shown = from_indices(palette, indices[y : y + rows], self.pixels.shape[2])
-            difference = (shown.astype(np.float32) - self.pixels[y : y + rows]).reshape(-1)
+            difference = (_weighted(shown) - _weighted(self.pixels[y : y + rows])).reshape(-1)
             # Squares are below 2^16 and sums in float64 exact up to 2^53.
             total += float(np.einsum("i,i->", difference, difference, dtype=np.float64))
         return total
 
-    def exact(self) -> Indexed:
+    def exact(self, n_colors: int = MAX_COLORS) -> Indexed:
         """Give the picture as it is.
 
         Raises
         ------
         TooManyColors
-            It has more than 256 colours.
+            It has more colours than n_colors.
         """
-        if self.n_distinct > MAX_COLORS:
+        if self.n_distinct > n_colors:
             raise TooManyColors(
-                f"the picture has {self.n_distinct:,} colours, lossless k-means holds at most {MAX_COLORS}; "
+                f"the picture has {self.n_distinct:,} colours, lossless k-means holds at most {n_colors} here; "
                 "without lossless it is reduced to the nearest palette of n_colors"
             )
         return self.mapped(self._counted[0].colors)
+
+    def equals(self, reduced: Indexed) -> bool:
+        """Whether every sample comes out as it is."""
+        shown = from_indices(reduced.colors, reduced.indices, self.pixels.shape[2])
+        return np.array_equal(shown, self.pixels)

@@ -1,0 +1,741 @@
+"""Make and check the test vectors: small streams, good and bad, with what a decoder must say of them.
+
+    python tools/vectors.py make      writes the vectors that are missing; never overwrites one
+    python tools/vectors.py check     decodes all of them with triptych and with minidecode
+
+A good vector is `v0/NAME.tych` beside `v0/NAME.json`: its images' shapes and the SHA-256 of their pixels,
+keys, labels and attachments, and the vectors that hold its dictionaries. The pixels are those that went into
+the encoder, not those that came out of a decoder. A bad vector is `bad/NAME.tych` beside `bad/NAME.json`,
+which names the error that triptych must raise. Bad ones are built here by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import io
+import json
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import minidecode
+import numpy as np
+import numpy.typing as npt
+import triptych as tp
+from minidecode import DICTIONARY, IMAGES, INDEX, META, PADDING, PRIVATE, SIGNATURE, USE, crc32c
+
+FOLDER = Path(__file__).resolve().parent.parent / "tests" / "vectors"
+GOOD, BAD = FOLDER / "v0", FOLDER / "bad"
+SLOWEST = 1.0
+"""Seconds in which a bad vector must be refused."""
+
+Pixels = npt.NDArray[np.uint8]
+
+
+# ---- Bytes ----------------------------------------------------------------------------------------
+
+
+def header(major: int = 0, minor: int = 1, flags: int = 0) -> bytes:
+    head = SIGNATURE + struct.pack("<BBH", major, minor, flags)
+    return head + struct.pack("<I", crc32c(head))
+
+
+def frame(kind: int, payload: bytes, slot: int = 0, length: int | None = None) -> bytes:
+    head = b"\xf5\xd3" + struct.pack("<BBII", kind, slot, len(payload), crc32c(payload))
+    if length is not None:
+        head = head[:4] + struct.pack("<I", length) + head[8:]
+    return head + struct.pack("<I", crc32c(head)) + payload
+
+
+def varint(value: int) -> bytes:
+    groups = [value & 127]
+    while value := value >> 7:
+        groups.append(value & 127)
+    return bytes(group | 128 for group in groups[:-1]) + bytes(groups[-1:])
+
+
+def shape_bytes(height: int, width: int, channels: int) -> bytes:
+    return varint((width - 1) * 4 + channels - 1) + varint(height - 1)
+
+
+def images_payload(
+    shapes: Sequence[tuple[int, int, int]], body: bytes, fields: bytes = b"", head: int = 1
+) -> bytes:
+    """Build an IMAGES payload; `fields` is what stands between shapes and body, announced in `head`."""
+    vary = len(set(shapes)) > 1
+    said = b"".join(shape_bytes(*shape) for shape in (shapes if vary else shapes[:1]))
+    return bytes([head | 16 * vary]) + varint(len(shapes)) + said + fields + body
+
+
+def palette_payload(colors: Pixels, params: bytes = b"{}", kind: int = 1) -> bytes:
+    return struct.pack("<BI", kind, len(params)) + params + colors.tobytes()
+
+
+# ---- Pictures -------------------------------------------------------------------------------------
+
+
+def palette(seed: int, k: int, channels: int) -> npt.NDArray[np.uint8]:
+    """Return k colours in key order, u8 (k, 4), such as pictures of so many channels have."""
+    random = np.random.default_rng(seed)
+    colors = random.integers(0, 256, (8 * k + 64, 4), np.uint8)
+    if channels < 3:
+        colors[:, 1] = colors[:, 2] = colors[:, 0]
+    if channels in (1, 3):
+        colors[:, 3] = 255
+    else:
+        colors[::2, 3] = 255
+    unique = {tuple(map(int, color)) for color in colors}
+    chosen = random.permutation(sorted(unique))[:k]
+    ordered = sorted(chosen.tolist(), key=lambda color: minidecode.color_key(tuple(color)))
+    return np.array(ordered, np.uint8)
+
+
+def noise(seed: int, k: int, height: int, width: int) -> Pixels:
+    return np.random.default_rng(seed).integers(0, k, (height, width), np.uint8)
+
+
+def drawn(seed: int, k: int, height: int, width: int) -> Pixels:
+    """Boxes on a ground, a gradient and a few stray pixels."""
+    random = np.random.default_rng(seed)
+    indices = np.full((height, width), random.integers(0, k), np.uint8)
+    for _ in range(10):
+        y, x = random.integers(0, height), random.integers(0, width)
+        indices[y : y + random.integers(1, height + 1) // 2, x : x + random.integers(1, width + 1) // 2] = (
+            random.integers(0, k)
+        )
+    slope = np.add.outer(np.arange(height), np.arange(width)) * k // (height + width)
+    indices[height // 2 :, : width // 3] = slope[height // 2 :, : width // 3]
+    return np.where(random.random((height, width)) < 0.02, noise(seed, k, height, width), indices)
+
+
+def shown(colors: npt.NDArray[np.uint8], indices: Pixels, channels: int) -> Pixels:
+    """Return the picture of an index map as decoders give it."""
+    pixels: Pixels = colors[:, {1: [0], 2: [0, 3], 3: [0, 1, 2], 4: [0, 1, 2, 3]}[channels]][indices]
+    return pixels[:, :, 0] if channels == 1 else pixels
+
+
+# ---- Good vectors ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Good:
+    """A stream and what it must decode to. `books`: names of good vectors that hold its dictionaries."""
+
+    about: str
+    data: bytes
+    images: list[minidecode.Image] = field(default_factory=list)
+    books: tuple[str, ...] = ()
+
+
+def coded(
+    about: str,
+    plan: tuple[int, int, int],
+    parts: Sequence[tuple[npt.NDArray[np.uint8], Pixels, int]],
+    shared: npt.NDArray[np.uint8] | None = None,
+    slot: int = 0,
+    before: bytes = b"",
+    padding: int = 0,
+) -> Good:
+    """Code index maps (colours, indices, channels) as one frame, under a plan of our own choice."""
+    from triptych.modes.indexmaps import Indexed, Plan, encode_maps
+
+    maps = [Indexed(colors, np.ascontiguousarray(indices)) for colors, indices, _ in parts]
+    body = encode_maps(Plan(*plan), maps, shared)
+    assert body is not None
+    shapes = [(*indices.shape, channels) for _, indices, channels in parts]
+    stream = header() + before + frame(IMAGES, images_payload(shapes, body + bytes(padding)), slot)
+    return Good(about, stream, [minidecode.Image(shown(*part)) for part in parts])
+
+
+def written(
+    about: str, pictures: Sequence[Pixels], said: Sequence[dict[str, Any]] = (), **options: Any
+) -> Good:
+    """Write pictures through `Writer`, exactly."""
+    target = io.BytesIO()
+    said = said or [{}] * len(pictures)
+    with tp.Writer(target, **{"lossless": True, "n_colors": 256, **options}) as writer:
+        for picture, words in zip(pictures, said, strict=True):
+            writer.write(picture, **words)
+    return Good(about, target.getvalue(), expected_images(pictures, said))
+
+
+def canonical(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def expected_images(pictures: Sequence[Pixels], said: Sequence[dict[str, Any]]) -> list[minidecode.Image]:
+    images = []
+    for picture, words in zip(pictures, said, strict=True):
+        items = {
+            tag: words[name] for tag, name in ((1, "exif"), (2, "xmp"), (3, "icc_profile")) if name in words
+        }
+        if "metadata" in words:
+            items[4] = canonical(words["metadata"])
+        images.append(minidecode.Image(picture, words.get("key"), words.get("label"), items))
+    return images
+
+
+Draw = Callable[[int, int, int, int], Pixels]
+
+
+def one(
+    about: str, plan: tuple[int, int, int], k: int, channels: int, make: Draw, height: int, width: int
+) -> Good:
+    """Code one picture of exactly k colours."""
+    return coded(about, plan, [(palette(k, k, channels), make(k, k, height, width), channels)])
+
+
+DENSE, FAST, BATCH = 0, 1, 2
+BOOK = palette(5, 16, 4)
+BOOK_PAYLOAD = palette_payload(BOOK, b'{"n_colors":16}')
+BOOK_ID = hashlib.sha256(BOOK_PAYLOAD).digest()
+WIDE_BOOK = palette(6, 256, 4)
+SAID: list[dict[str, Any]] = [
+    {"key": "h\u00e9ro", "label": 0, "metadata": {"artist": "\u00c5", "n": [1, 2.5, None]}, "exif": b"II*\0"},
+    {"label": -1, "exif": b"II*\0", "icc_profile": bytes(range(40))},
+    {"key": "h\u00e9ro", "label": 2**40},
+    {"exif": b"MM\0*", "xmp": b"<x/>", "icc_profile": bytes(range(40))},
+    {"key": "k" * 200, "label": -(2**61), "metadata": {}, "exif": b"MM\0*"},
+]
+
+
+def good_vectors() -> Iterator[tuple[str, Callable[[], Good]]]:
+    """Give the good vectors, each by its name and a function that makes it."""
+    yield "empty", lambda: Good("a header and nothing else", header())
+    yield "pixel", lambda: written("1 x 1, grey, by default", [np.array([[77]], np.uint8)])
+    yield (
+        "flat-l",
+        lambda: coded(
+            "white 64 x 64: its last decisions settle zero bytes, and the tail is zero",
+            (FAST, 0, 0),
+            [(np.full((1, 4), 255, np.uint8), np.zeros((64, 64), np.uint8), 1)],
+        ),
+    )
+    yield "flat-index0", lambda: coded(
+        "all 0 with a dictionary: the message is zeros",
+        (DENSE, 1, 0), [(BOOK, np.zeros((70, 90), np.uint8), 4)], BOOK, 9, frame(DICTIONARY, BOOK_PAYLOAD, 9),
+    )  # fmt: skip
+    yield "dense-k1-la", lambda: one("dense, one colour", (DENSE, 3, 0), 1, 2, noise, 5, 7)
+    yield "dense-k2-l", lambda: one("dense, grey", (DENSE, 0, 0), 2, 1, drawn, 33, 47)
+    yield "dense-k16-rgb", lambda: one("dense, no flags", (DENSE, 0, 0), 16, 3, drawn, 40, 40)
+    yield "dense-k17-rgb", lambda: one("dense, three flags", (DENSE, 3, 0), 17, 3, drawn, 50, 40)
+    yield "dense-k64-rgba", lambda: one("dense, alpha, two flags", (DENSE, 2, 0), 64, 4, drawn, 64, 48)
+    yield (
+        "dense-k256-rgb",
+        lambda: one("dense, lines of histories are fought for", (DENSE, 1, 0), 256, 3, noise, 48, 48),
+    )
+    yield (
+        "dense-three",
+        lambda: coded(
+            "dense, three palettes in a frame: the palette model and the coder go on",
+            (DENSE, 1, 0),
+            [(palette(c, k, c), drawn(c, k, 12, 10 + k), c) for c, k in ((1, 3), (4, 16), (3, 40))],
+        ),
+    )
+    yield "fast-k2-l", lambda: one("fast, one flag, pairs", (FAST, 1, 1), 2, 1, drawn, 30, 61)
+    yield "fast-k16-la", lambda: one("fast, no flags", (FAST, 0, 0), 16, 2, drawn, 40, 40)
+    yield "fast-k64-rgb", lambda: one("fast, two flags, pairs", (FAST, 2, 1), 64, 3, drawn, 64, 64)
+    yield "fast-k256-rgba", lambda: one("fast, three flags", (FAST, 3, 0), 256, 4, noise, 40, 40)
+    yield "fast-pairs-k256", lambda: one("fast, no flags, pairs", (FAST, 0, 1), 256, 3, drawn, 48, 48)
+    yield "batch-one", lambda: one("batch of one", (BATCH, 0, 0), 3, 3, drawn, 24, 24)
+    yield "batch-k256", lambda: one("batch, colours found by score", (BATCH, 0, 0), 256, 4, drawn, 20, 20)
+    yield "batch-shapes", lambda: coded(
+        "batch: shapes, channels and palettes vary",
+        (BATCH, 0, 0),
+        [
+            (palette(k + c, k, c), drawn(k, k, h, w), c)
+            for h, w, c, k in (
+                (16, 16, 3, 4), (1, 1, 1, 1), (17, 3, 4, 16), (16, 16, 3, 2), (3, 40, 2, 17), (1, 64, 1, 5)
+            )
+        ],
+    )  # fmt: skip
+    yield (
+        "batch-writer",
+        lambda: written(
+            "12 pictures of one shape through Writer",
+            [shown(palette(i % 3, 8, 3), drawn(i, 8, 16, 16), 3) for i in range(12)],
+        ),
+    )
+    yield "lossy", lossy
+    yield (
+        "thin",
+        lambda: coded(
+            "one pixel high; one pixel wide",
+            (DENSE, 2, 0),
+            [(palette(9, 5, 3), drawn(9, 5, *s), 3) for s in ((1, 200), (200, 1))],
+        ),
+    )
+    yield (
+        "zeros-behind",
+        lambda: coded(
+            "zero bytes behind the message",
+            (FAST, 1, 0),
+            [(palette(2, 4, 3), drawn(2, 4, 9, 9), 3)],
+            padding=33,
+        ),
+    )
+    yield "book", lambda: Good("a dictionary file", header() + frame(DICTIONARY, BOOK_PAYLOAD, 1))
+    yield "book-embedded", lambda: coded(
+        "dense, a dictionary in the stream, the model goes on over images of all channels",
+        (DENSE, 2, 0), [(BOOK, drawn(c, 16, 20, 20 + c), c) for c in (1, 2, 3, 4)],
+        BOOK, 254, frame(DICTIONARY, BOOK_PAYLOAD, 254),
+    )  # fmt: skip
+    yield "book-used", lambda: with_book(
+        coded(
+            "fast, a dictionary by USE", (FAST, 2, 1), [(BOOK, drawn(s, 16, 20, 20), 4) for s in range(3)],
+            BOOK, 7, frame(USE, BOOK_ID, 7),
+        )
+    )  # fmt: skip
+    yield "book-inline", lambda: with_book(inline())
+    yield "book-k256", lambda: coded(
+        "fast, a dictionary of 256 colours for pictures of fewer pixels",
+        (FAST, 3, 0), [(WIDE_BOOK, drawn(s, 256, 6, 6), 3) for s in range(4)],
+        WIDE_BOOK, 1, frame(DICTIONARY, palette_payload(WIDE_BOOK), 1),
+    )  # fmt: skip
+    yield "book-writer", book_writer
+    yield "said", lambda: written(
+        "keys, labels and attachments; the second of a key; an attachment once more",
+        [shown(palette(1, 4, 3), drawn(i, 4, 8, 8), 3) for i in range(5)],
+        SAID,
+        metadata={"b": 1, "a": {"\u00e9": "x"}},
+    )  # fmt: skip
+    yield "concatenated", concatenated
+    yield "appended", appended
+    yield "ancillary", ancillary
+
+
+def lossy() -> Good:
+    """One picture reduced to few colours: its expected pixels are what the encoder said it would keep."""
+    y, x = np.mgrid[:24, :24].astype(np.uint8)
+    picture = np.stack([x * 10, y * 10, x * y], 2)
+    data = tp.encode(picture, n_colors=5, keep=((0, 0, 0),))
+    return Good(
+        "a picture reduced to five colours, with its error in the body",
+        data,
+        [minidecode.Image(tp.decode(data))],
+    )
+
+
+def with_book(vector: Good) -> Good:
+    return Good(vector.about, vector.data, vector.images, ("book",))
+
+
+def inline() -> Good:
+    vector = coded(
+        "dense, a dictionary named in the frame", (DENSE, 0, 0), [(BOOK, drawn(3, 16, 15, 31), 4)], BOOK
+    )
+    inner = vector.data[32:]
+    return Good(vector.about, header() + frame(IMAGES, BOOK_ID[:16] + inner, 255), vector.images)
+
+
+def book_writer() -> Good:
+    colors = palette(8, 8, 3)
+    pictures = [shown(colors, drawn(s, 8, 18, 18), 3) for s in range(6)]
+    book = tp.fit("kmeans", pictures, n_colors=8)
+    return written("a fitted dictionary, several frames", pictures, dictionary=book, frame_images=2)
+
+
+def concatenated() -> Good:
+    parts = [
+        written("", [shown(palette(s, 6, 3), drawn(s, 6, 10, 10), 3) for s in (s, s + 1)], frame_images=1)
+        for s in (1, 5)
+    ]
+    return Good(
+        "two streams, one behind the other",
+        b"".join(p.data for p in parts),
+        [i for p in parts for i in p.images],
+    )
+
+
+def appended() -> Good:
+    pictures = [shown(palette(s, 6, 3), drawn(s, 6, 10, 10), 3) for s in range(5)]
+    target = io.BytesIO()
+    for some in (pictures[:2], pictures[2:4], pictures[4:]):
+        target.seek(0)
+        with tp.Writer(target, append=True, lossless=True, n_colors=256, frame_images=1) as writer:
+            for picture in some:
+                writer.write(picture, key=f"key {len(picture)}")
+    images = expected_images(pictures, [{"key": "key 10"}] * 5)
+    return Good("a stream continued twice: older INDEX frames stay", target.getvalue(), images)
+
+
+def ancillary() -> Good:
+    vector = coded("", (FAST, 0, 0), [(palette(2, 4, 3), drawn(2, 4, 9, 9), 3)])
+    extra = (
+        frame(PADDING, bytes(5)) + frame(PADDING, b"") + frame(PRIVATE, bytes(16) + b"ours")
+        + frame(0x7F, b"of a later version", 3) + frame(META, b'{"a":1,"b":2}') + frame(META, b'{"b":3}')
+    )  # fmt: skip
+    data = header(minor=9) + extra + vector.data[16:] + frame(PADDING, b"end")
+    return Good("frames to be skipped, of a later minor version", data, vector.images)
+
+
+# ---- Bad vectors ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A stream and the triptych error that it must raise."""
+
+    error: str
+    about: str
+    data: bytes
+
+
+class Forger(minidecode.RangeDecoder):
+    """Stands in for the range decoder and codes given decisions, then zeros: what no encoder would write."""
+
+    def __init__(self, bits: Sequence[int]) -> None:
+        super().__init__(b"")
+        self.bits, self.written = iter(bits), bytearray()
+
+    def decide(self, p: int) -> int:
+        """Code the next bit."""
+        width = self.high - self.low
+        mid = self.low + (width >> 16) * p + (((width & 0xFFFF) * p) >> 16)
+        bit = next(self.bits, 0)
+        self.low, self.high = (self.low, mid) if bit else (mid + 1, self.high)
+        while (self.low ^ self.high) < 1 << 24:
+            self.written.append(self.low >> 24)
+            self.low, self.high = self.low << 8 & 0xFFFFFFFF, self.high << 8 & 0xFFFFFFFF | 255
+        return bit
+
+    def check(self) -> None:
+        """Nothing is read, so nothing can end early."""
+
+    def written_message(self) -> bytes:
+        """Return the bytes, with an end that is not the right one."""
+        return bytes(self.written) + self.low.to_bytes(4) + bytes(4)
+
+
+def forge(shape: tuple[int, int, int], bits: Sequence[int]) -> bytes:
+    """Build a batch body of one image from the bits of its decisions, as far as a decoder will follow."""
+    forger = Forger(bits)
+    height, width, _ = shape
+    with contextlib.suppress(minidecode.Invalid):
+        colors = minidecode.PaletteModel().decode(forger, height * width)
+        minidecode.BatchModel(height * width).decode_map(forger, colors, height, width)
+    return bytes([BATCH]) + forger.written_message()
+
+
+def head_bits(k: int) -> list[int]:
+    """Return the decisions of a palette's size and of layout 0, grey."""
+    return [k - 1 >> bit & 1 for bit in range(7, -1, -1)] + [0, 0]
+
+
+def all_greys(n: int = 256) -> list[int]:
+    """Return the decisions of a palette node whose keys are all there are."""
+    if n == 1:
+        return []
+    bits, low, high = [0, 0], 1, n - 1
+    while low < high:
+        mid = (low + high) >> 1
+        bits.append(int(n // 2 > mid))
+        low, high = (mid + 1, high) if bits[-1] else (low, mid)
+    return bits + 2 * all_greys(n // 2)
+
+
+def bad_vectors() -> Iterator[tuple[str, Bad]]:
+    """Give the bad vectors by name: one for each way to be wrong."""
+    small = coded("", (DENSE, 0, 0), [(palette(2, 4, 3), drawn(2, 4, 8, 8), 3)])
+    images = small.data[16:]
+    payload = images[16:]
+    body = payload[len(images_payload([(8, 8, 3)], b"")) :]
+    yield from bad_streams(images)
+    yield from bad_frames(images, payload)
+    yield from bad_images(body)
+    yield from bad_dictionaries(payload, body)
+    yield from bad_bodies(body)
+
+
+def bad_streams(images: bytes) -> Iterator[tuple[str, Bad]]:
+    whole = header() + images
+    damaged = header()[:9] + b"\x02" + header()[10:]
+    flipped = whole[:-1] + bytes([whole[-1] ^ 1])
+    text = whole.replace(b"\r\n", b"\n")
+    long = frame(IMAGES, b"", length=2**32 - 1)
+    yield "signature", Bad("NotTriptych", "line ends changed by a text transfer", text)
+    yield "other-file", Bad("NotTriptych", "a PNG file", bytes.fromhex("89504E470D0A1A0A") + bytes(24))
+    yield "nothing", Bad("Truncated", "no bytes at all", b"")
+    yield "signature-short", Bad("Truncated", "ends in the signature", whole[:5])
+    yield "header-short", Bad("Truncated", "ends in the stream header", whole[:15])
+    yield "major", Bad("UnsupportedVersion", "major version 1", header(major=1) + images)
+    yield "flags", Bad("UnsupportedFeature", "flags of the stream header", header(flags=1) + images)
+    yield "header-crc", Bad("ChecksumMismatch", "stream header", damaged + images)
+    yield "header-crc-later", Bad("ChecksumMismatch", "the second part's header", whole + damaged + images)
+    yield "frame-header-crc", Bad("ChecksumMismatch", "frame header", whole[:20] + b"\x01" + whole[21:])
+    yield "payload-crc", Bad("ChecksumMismatch", "payload", flipped)
+    yield "frame-header-short", Bad("Truncated", "ends in a frame header", whole[:30])
+    yield "sync-short", Bad("Truncated", "ends after a frame header's first byte", whole + b"\xf5")
+    yield "payload-short", Bad("Truncated", "ends in a payload", whole[:-1])
+    yield "between", Bad("InvalidFrame", "bytes between frames", whole + b"\0" + images)
+    yield "behind", Bad("InvalidFrame", "bytes behind the last frame", whole + bytes(40))
+    yield (
+        "critical",
+        Bad("UnsupportedFeature", "an unknown critical frame", header() + frame(0x90, b"") + images),
+    )
+    yield "payload-bomb", Bad("LimitExceeded", "says 4 GiB of payload", header() + long)
+
+
+def bad_frames(images: bytes, payload: bytes) -> Iterator[tuple[str, Bad]]:
+    def refused(about: str, *frames: bytes) -> Bad:
+        return Bad("InvalidFrame", about, header() + b"".join(frames))
+
+    book, use = frame(DICTIONARY, BOOK_PAYLOAD, 1), frame(USE, BOOK_ID, 1)
+    for kind, name in ((META, "meta"), (INDEX, "index"), (PADDING, "padding"), (PRIVATE, "private")):
+        content = b"{}" if kind == META else bytes(16)
+        yield f"slot-{name}", refused("a slot where there is none", frame(kind, content, 1))
+    yield "slot-0", refused("DICTIONARY in slot 0", frame(DICTIONARY, BOOK_PAYLOAD, 0))
+    yield "slot-255", refused("USE in slot 255", frame(USE, BOOK_ID, 255))
+    yield "slot-twice", refused("a slot bound twice", use, book)
+    yield "slot-empty", refused("an empty slot", frame(IMAGES, payload, 3))
+    yield "slot-other-part", refused("a slot of the part before", book, header(), frame(IMAGES, payload, 1))
+    yield "use-length", refused("an id of 31 bytes", frame(USE, BOOK_ID[:31], 1))
+    for name, text in (
+        ("nan", b'{"a":NaN}'),
+        ("array", b"[1]"),
+        ("utf8", b'{"a":"\xe9"}'),
+        ("cut", b'{"a":1'),
+        ("deep", b'{"a":' + b"[" * 20000 + b"]" * 20000 + b"}"),
+    ):
+        yield f"json-{name}", refused("metadata that is not one JSON object", frame(META, text))
+    entries = struct.pack("<IIIQII", 1, 0, 0, 16, 2, 0)
+    index = entries + struct.pack("<IQ", 16 + len(entries) + 20, 16 + len(images)) + b"TYCINDEX"
+    yield "index-belied", refused("an index that its part belies", images, frame(INDEX, index))
+
+
+def bad_images(body: bytes) -> Iterator[tuple[str, Bad]]:
+    shape = shape_bytes(8, 8, 3)
+
+    def refused(about: str, payload: bytes, error: str = "InvalidFrame") -> Bad:
+        return Bad(error, about, header() + frame(IMAGES, payload))
+
+    def attached(about: str, items: bytes) -> Bad:
+        return refused(about, b"\x81\x01" + shape + items + body)
+
+    def keyed(about: str, key: bytes) -> Bad:
+        return refused(about, b"\x21\x01" + shape + key)
+
+    def bomb(about: str, head: int, count: int, shape: bytes, padding: int = 0) -> Bad:
+        return refused(about, bytes([head]) + varint(count) + shape + body + bytes(padding), "LimitExceeded")
+
+    yield "payload-empty", refused("an empty payload", b"")
+    yield "mode-0", refused("mode 0", b"\x00\x01" + shape + body, "UnsupportedFeature")
+    yield "mode-2", refused("mode 2", b"\x02\x01" + shape + body, "UnsupportedFeature")
+    yield "count-0", refused("no images", b"\x01\x00" + shape + body)
+    yield "count-1-vary", refused("one image whose shapes vary", b"\x11\x01" + shape + body)
+    yield "varint-long", refused("a varint that is not the shortest", b"\x01\x81\x00" + shape + body)
+    yield "varint-10", refused("a varint of 10 bytes", b"\x01" + b"\x81" * 9 + b"\x01" + shape + body)
+    yield "varint-short", refused("ends in a varint", b"\x01\x81")
+    yield "shapes-short", refused("ends in the shapes", b"\x11\x09" + shape)
+    yield "key-long", keyed("a key of 4,097 bytes", varint(4097) + b"k" * 4097 + body)
+    yield "key-utf8", keyed("a key that is not UTF-8", b"\x02\xc3\x28" + body)
+    yield "key-short", keyed("ends in a key", b"\x09key")
+    yield "label-short", refused("ends in a label", b"\x41\x01" + shape)
+    yield (
+        "attachments-17",
+        attached("17 attachments", b"\x11" + b"".join(bytes([t, 0]) for t in range(10, 27))),
+    )
+    yield "attachment-twice", attached("EXIF twice", b"\x02\x01\x01a\x01\x01b")
+    yield "attachment-again", attached("EXIF, and once more by reference", b"\x02\x01\x01a\x81")
+    yield "attachment-first", attached("a reference to nothing", b"\x01\x81")
+    yield "attachment-short", refused("ends in an attachment", b"\x81\x01" + shape + b"\x01\x01\x7fa")
+    yield "pixels-bomb", bomb("2^31 pixels", 1, 1, shape_bytes(2**16, 2**15, 1))
+    yield "width-bomb", bomb("a row of 2^60 pixels", 1, 1, shape_bytes(1, 2**60, 4))
+    yield "count-bomb", bomb("2^32 images", 1, 2**32, shape)
+    yield "count-bomb-vary", bomb("2^32 shapes", 0x11, 2**32, shape)
+    yield "ratio-bomb", bomb("2^30 pixels in some bytes", 1, 1024, shape_bytes(1024, 1024, 1))
+    yield "decoded-bomb", bomb("2.25 GiB of pixels", 1, 9, shape_bytes(8192, 8192, 4), 9216)
+
+
+def bad_dictionaries(payload: bytes, body: bytes) -> Iterator[tuple[str, Bad]]:
+    def refused(about: str, dictionary: bytes, error: str = "InvalidFrame") -> Bad:
+        return Bad(error, about, header() + frame(DICTIONARY, dictionary, 1) + frame(IMAGES, payload, 1))
+
+    use = frame(USE, bytes(range(32)), 1)
+    inline = frame(IMAGES, bytes(range(16)) + payload, 255)
+    batch = frame(IMAGES, images_payload([(8, 8, 3)], b"\x02" + body[1:]), 1)
+    book = header() + frame(DICTIONARY, BOOK_PAYLOAD, 1)
+    yield "missing", Bad("DictionaryMissing", "named by USE", header() + use + frame(IMAGES, payload, 1))
+    yield "missing-inline", Bad("DictionaryMissing", "named in the frame", header() + inline)
+    yield "inline-short", Bad("InvalidFrame", "ends in the id", header() + frame(IMAGES, bytes(15), 255))
+    yield "book-kind", refused("of another kind", palette_payload(BOOK, kind=9), "DictionaryMismatch")
+    yield "book-order", refused("colours that descend", palette_payload(BOOK[::-1]))
+    yield "book-double", refused("a colour twice", palette_payload(BOOK[[0, 0, 1]]))
+    yield "book-none", refused("no colours", palette_payload(BOOK[:0]))
+    yield "book-257", refused("257 colours", palette_payload(palette(6, 257, 4)))
+    yield "book-half", refused("half a colour", palette_payload(BOOK)[:-2])
+    yield "book-short", refused("ends in its params", palette_payload(BOOK[:0])[:-1])
+    yield "book-empty", refused("an empty payload", b"")
+    yield "book-batch", Bad("InvalidFrame", "the batch coder with a dictionary", book + batch)
+
+
+def bad_bodies(body: bytes) -> Iterator[tuple[str, Bad]]:
+    def refused(about: str, body: bytes, shape: tuple[int, int, int] = (8, 8, 3)) -> Bad:
+        return Bad("InvalidFrame", about, header() + frame(IMAGES, images_payload([shape], body)))
+
+    yield "body-empty", refused("no plan", b"")
+    for name, plan in (
+        ("bit6", 0x40),
+        ("bit7", 0x80),
+        ("coder-3", 0x03),
+        ("batch-flags", 0x0A),
+        ("batch-pairs", 0x22),
+        ("dense-pairs", 0x20),
+    ):
+        yield f"plan-{name}", refused(f"plan {plan:02X}", bytes([plan]) + body[1:])
+    yield "errors-short", refused("ends in its errors", b"\x04\x07")
+    yield "body-short", refused("ends early", body[: len(body) // 2])
+    yield "body-plan", refused("a plan and no message", body[:1])
+    yield "tail-other", refused("a number of the last interval that is not the tail", body + b"\1")
+    yield "tail-behind", refused("a byte behind the tail", body + b"\0\0\0\0\0\1")
+    yield "palette-large", refused("5 colours in 4 pixels", forge((2, 2, 1), head_bits(5)), (2, 2, 1))
+    yield "palette-double", refused("a colour twice", forge((8, 8, 1), head_bits(2) + [1] * 8), (8, 8, 1))
+    slow = forge((16, 17, 1), head_bits(256) + all_greys())
+    yield "batch-slow", refused("more decisions than its pixels may take", slow, (16, 17, 1))
+
+
+# ---- Make and check -------------------------------------------------------------------------------
+
+
+def say(image: minidecode.Image) -> dict[str, Any]:
+    """Return what a good vector's JSON says of an image."""
+    said: dict[str, Any] = {"shape": list(image.pixels.shape)}
+    said["pixels"] = hashlib.sha256(image.pixels.tobytes()).hexdigest()
+    if image.key is not None:
+        said["key"] = image.key
+    if image.label is not None:
+        said["label"] = image.label
+    if image.attachments:
+        said["attachments"] = {str(tag): item.hex() for tag, item in sorted(image.attachments.items())}
+    return said
+
+
+def read_expected(path: Path) -> dict[str, Any]:
+    expected: dict[str, Any] = json.loads(path.with_suffix(".json").read_text())
+    return expected
+
+
+def book_files(expected: dict[str, Any]) -> list[Path]:
+    return [GOOD / f"{name}.tych" for name in expected.get("dictionaries", [])]
+
+
+def say_by_triptych(path: Path, expected: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what triptych makes of a good vector, in the words of its JSON."""
+    tags = {"exif": 1, "xmp": 2, "icc_profile": 3}
+    said = []
+    with tp.Reader(path, dictionary=book_files(expected)) as reader:
+        for number, pixels in enumerate(reader):
+            info = reader.info(number)
+            items = {tag: info[name] for name, tag in tags.items() if name in info}
+            if "metadata" in info:
+                items[4] = canonical(info["metadata"])
+            said.append(say(minidecode.Image(pixels, info.get("key"), info.get("label"), items)))
+    return said
+
+
+def say_by_minidecode(path: Path, expected: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what minidecode makes of a good vector, in the words of its JSON."""
+    books: dict[bytes, bytes] = {}
+    for book in book_files(expected):
+        books |= minidecode.stored_dictionaries(book.read_bytes())
+    return [say(image) for image in minidecode.decode_stream(path.read_bytes(), books)]
+
+
+def error_of_triptych(path: Path) -> str:
+    """Return the name of the error that a bad vector raises, or `""`."""
+    try:
+        tp.verify(path)
+    except tp.TriptychError as error:
+        return type(error).__name__
+    return ""
+
+
+def error_of_minidecode(path: Path) -> str:
+    try:
+        minidecode.decode_stream(path.read_bytes())
+    except (minidecode.Invalid, minidecode.TooLarge, minidecode.Missing) as error:
+        return type(error).__name__
+    return ""
+
+
+INDEX_ONLY = {"index-belied"}
+"""Bad vectors that minidecode takes: it reads no index."""
+
+
+def check_good(path: Path) -> list[str]:
+    """Return what is wrong with a good vector."""
+    expected = read_expected(path)
+    wrong = []
+    if say_by_triptych(path, expected) != expected["images"]:
+        wrong.append(f"{path.name}: triptych decodes it to something else")
+    if say_by_minidecode(path, expected) != expected["images"]:
+        wrong.append(f"{path.name}: minidecode decodes it to something else")
+    return wrong
+
+
+def check_bad(path: Path) -> list[str]:
+    """Return what is wrong with a bad vector."""
+    expected = read_expected(path)
+    wrong = []
+    began = time.perf_counter()
+    error = error_of_triptych(path)
+    if error != expected["error"]:
+        wrong.append(f"{path.name}: triptych raises {error or 'nothing'}, not {expected['error']}")
+    if time.perf_counter() - began > SLOWEST:
+        wrong.append(f"{path.name}: triptych takes {time.perf_counter() - began:.1f} s")
+    if not error_of_minidecode(path) and path.stem not in INDEX_ONLY:
+        wrong.append(f"{path.name}: minidecode raises nothing")
+    return wrong
+
+
+def check() -> list[str]:
+    """Check all vectors; return what is wrong."""
+    wrong = []
+    for path in sorted(GOOD.glob("*.tych")):
+        wrong += check_good(path)
+    for path in sorted(BAD.glob("*.tych")):
+        wrong += check_bad(path)
+    return wrong
+
+
+def make() -> None:
+    """Write the vectors that are missing."""
+    GOOD.mkdir(parents=True, exist_ok=True)
+    BAD.mkdir(parents=True, exist_ok=True)
+    for name, make_vector in good_vectors():
+        if not (GOOD / f"{name}.tych").exists():
+            good = make_vector()
+            said: dict[str, Any] = {"about": good.about, "images": [say(image) for image in good.images]}
+            if good.books:
+                said["dictionaries"] = list(good.books)
+            write(GOOD / f"{name}.tych", good.data, said)
+    for name, bad in bad_vectors():
+        if not (BAD / f"{name}.tych").exists():
+            write(BAD / f"{name}.tych", bad.data, {"about": bad.about, "error": bad.error})
+
+
+def write(path: Path, data: bytes, said: dict[str, Any]) -> None:
+    path.with_suffix(".json").write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n")
+    path.write_bytes(data)
+    print("made", path.name, len(data))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Make and check the test vectors.")
+    parser.add_argument("command", choices=["make", "check"])
+    if parser.parse_args().command == "make":
+        make()
+        return 0
+    wrong = check()
+    print("\n".join(wrong) or "all vectors are as they must be")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
