@@ -276,7 +276,7 @@ def split_dictionary(payload: bytes) -> tuple[int, bytes]:
     """Return the kind and the content of a dictionary (4)."""
     fields = Fields(payload)
     kind = fields.u8()
-    fields.take(struct.unpack("<I", fields.take(4))[0])
+    parse_json(fields.take(struct.unpack("<I", fields.take(4))[0]))
     return kind, fields.rest()
 
 
@@ -1150,7 +1150,7 @@ class DenseModel(TreeModel):
         )
         ra, rb = self.first_refinement.refine(first, logit), self.third_refinement.refine(third, logit)
         bit = self.decoder.decide(clamp((2 * mixed + ra + rb + 2) >> 2, 2, 65534))
-        self.mixer.learn(bit, self.rate_of_row)
+        self.mixer.learn(bit, self.rate.value >> 8)
         for place, value in zip(places, values, strict=True):
             if place != self.dead:
                 self.counters[place] = train(value, bit, 16)
@@ -1159,11 +1159,6 @@ class DenseModel(TreeModel):
         for line in self.found:
             self.lines[line + slot] = NEXT[self.lines[line + slot]][bit]
         return bit
-
-    @property
-    def rate_of_row(self) -> int:
-        """Return the learning rate; it changes between rows only."""
-        return self.rate.value >> 8
 
     def decide_flag(self, candidate: int, stage: int, page: int, slot: int) -> int:
         """Decode "is it candidate number `stage`?"."""

@@ -209,6 +209,7 @@ def good_vectors() -> Iterator[tuple[str, Callable[[], Good]]]:
     """Give the good vectors, each by its name and a function that makes it."""
     yield "empty", lambda: Good("a header and nothing else", header())
     yield "pixel", lambda: written("1 x 1, grey, by default", [np.array([[77]], np.uint8)])
+    yield "pair", pair
     yield (
         "flat-l",
         lambda: coded(
@@ -320,6 +321,14 @@ def lossy() -> Good:
         data,
         [minidecode.Image(tp.decode(data))],
     )
+
+
+def pair() -> Good:
+    """Return the example of FORMAT.md section 7."""
+    red = np.zeros((16, 16, 3), np.uint8)
+    red[4:12, 4:12] = (255, 0, 0)
+    said: list[dict[str, Any]] = [{"key": "a", "label": 7}, {"key": "b", "label": -1}]
+    return written("two images in a frame, with keys and labels", [red, red[:, :, ::-1]], said)
 
 
 def with_book(vector: Good) -> Good:
@@ -570,6 +579,7 @@ def bad_dictionaries(payload: bytes, body: bytes) -> Iterator[tuple[str, Bad]]:
     yield "book-none", refused("no colours", palette_payload(BOOK[:0]))
     yield "book-257", refused("257 colours", palette_payload(palette(6, 257, 4)))
     yield "book-half", refused("half a colour", palette_payload(BOOK)[:-2])
+    yield "book-params", refused("params that are no object", palette_payload(BOOK, b"[1]"))
     yield "book-short", refused("ends in its params", palette_payload(BOOK[:0])[:-1])
     yield "book-empty", refused("an empty payload", b"")
     yield "book-batch", Bad("InvalidFrame", "the batch coder with a dictionary", book + batch)
@@ -647,13 +657,14 @@ def say_by_minidecode(path: Path, expected: dict[str, Any]) -> list[dict[str, An
     return [say(image) for image in minidecode.decode_stream(path.read_bytes(), books)]
 
 
-def error_of_triptych(path: Path) -> str:
-    """Return the name of the error that a bad vector raises, or `""`."""
+def timed_error(path: Path) -> tuple[str, float]:
+    """Return the error that triptych raises for a bad vector (or `""`) and the seconds it took."""
+    name, began = "", time.perf_counter()
     try:
         tp.verify(path)
     except tp.TriptychError as error:
-        return type(error).__name__
-    return ""
+        name = type(error).__name__
+    return name, time.perf_counter() - began
 
 
 def error_of_minidecode(path: Path) -> str:
@@ -683,12 +694,13 @@ def check_bad(path: Path) -> list[str]:
     """Return what is wrong with a bad vector."""
     expected = read_expected(path)
     wrong = []
-    began = time.perf_counter()
-    error = error_of_triptych(path)
+    error, seconds = timed_error(path)
+    if seconds > SLOWEST:  # the first call may have compiled kernels
+        error, seconds = timed_error(path)
     if error != expected["error"]:
         wrong.append(f"{path.name}: triptych raises {error or 'nothing'}, not {expected['error']}")
-    if time.perf_counter() - began > SLOWEST:
-        wrong.append(f"{path.name}: triptych takes {time.perf_counter() - began:.1f} s")
+    if seconds > SLOWEST:
+        wrong.append(f"{path.name}: triptych takes {seconds:.1f} s")
     if not error_of_minidecode(path) and path.stem not in INDEX_ONLY:
         wrong.append(f"{path.name}: minidecode raises nothing")
     return wrong

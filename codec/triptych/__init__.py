@@ -94,8 +94,8 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("fit", "verify", "warmup"):
-        # Modules of these names exist too, and importing one sets the name: so they are callable
+    if name in ("fit", "verify", "warmup", "pillow"):
+        # The first three are modules of these names, and importing one sets the name: so they are callable
         # (`callables`).
         return import_module(f"triptych.{name}")
     if name not in __all__:

@@ -24,23 +24,23 @@ def predict_colors(colors: U8, near: I64, n_channels: int, predictions: I32) -> 
     The eight: median edge detector, local mean, W, N, NE, NW, the mean again (where `adapt` may put
     its own), N + NE - NNE. colors is u8 (k, 4) flat.
     """
-    activity = int64(0)
+    activity = 0
     for c in range(n_channels):
         w, n = int64(colors[uint64(near[0] * 4 + c)]), int64(colors[uint64(near[1] * 4 + c)])
         nw, ne = int64(colors[uint64(near[2] * 4 + c)]), int64(colors[uint64(near[3] * 4 + c)])
         edge = max(min(w, n), min(max(w, n), w + n - nw))
-        mean = int64(3) * (w + n) + ne + nw
+        mean = 3 * (w + n) + ne + nw
         at = uint64(c * 8)
-        predictions[at] = int32(edge * int64(8))
+        predictions[at] = int32(edge * 8)
         predictions[at + uint64(1)] = int32(mean)
-        predictions[at + uint64(2)] = int32(w * int64(8))
-        predictions[at + uint64(3)] = int32(n * int64(8))
-        predictions[at + uint64(4)] = int32(ne * int64(8))
-        predictions[at + uint64(5)] = int32(nw * int64(8))
+        predictions[at + uint64(2)] = int32(w * 8)
+        predictions[at + uint64(3)] = int32(n * 8)
+        predictions[at + uint64(4)] = int32(ne * 8)
+        predictions[at + uint64(5)] = int32(nw * 8)
         predictions[at + uint64(6)] = int32(mean)
-        predictions[at + uint64(7)] = int32((n + ne - int64(colors[uint64(near[6] * 4 + c)])) * int64(8))
+        predictions[at + uint64(7)] = int32((n + ne - int64(colors[uint64(near[6] * 4 + c)])) * 8)
         activity += abs(w - nw) + abs(n - nw) + abs(n - ne)
-    texture = int64(0)
+    texture = 0
     for bound in (12, 30, 60, 100, 160, 240, 400):
         texture += int64(activity >= int64(bound))
     return texture
@@ -63,25 +63,25 @@ def adaptive_prediction(
     """
     for c in range(n_channels):
         mean = int64(predictions[uint64(c * 8 + 1)])
-        total = int64(0)
+        total = 0
         for i in range(12):
-            offset = int64(colors[uint64(near[i] * 4 + c)]) * int64(8) - mean
+            offset = int64(colors[uint64(near[i] * 4 + c)]) * 8 - mean
             offsets[c, i] = int32(offset)
             total += offset * int64(taps[c, i])
-        predictions[uint64(c * 8 + 6)] = int32(clamp(mean + (total >> int64(16)), -2048, 4096))
+        predictions[uint64(c * 8 + 6)] = int32(clamp(mean + (total >> 16), -2048, 4096))
 
 
 @inline
 def adapt_taps(colors: U8, s: int, n_channels: int, predictions: I32, offsets: I32, taps: I32) -> None:
     """Normalised least mean squares, step 0.018: one division a channel."""
     for c in range(n_channels):
-        error = int64(colors[uint64(s * 4 + c)]) * int64(8) - int64(predictions[uint64(c * 8 + 6)])
-        norm = int64(3840)
+        error = int64(colors[uint64(s * 4 + c)]) * 8 - int64(predictions[uint64(c * 8 + 6)])
+        norm = 3840
         for i in range(12):
             norm += int64(offsets[c, i]) * int64(offsets[c, i])
-        gain = (error * int64(75497)) // norm
+        gain = (error * 75497) // norm
         for i in range(12):
-            moved = int64(taps[c, i]) + ((gain * int64(offsets[c, i])) >> int64(6))
+            moved = int64(taps[c, i]) + ((gain * int64(offsets[c, i])) >> 6)
             taps[c, i] = int32(clamp(moved, -(1 << 20), 1 << 20))
 
 

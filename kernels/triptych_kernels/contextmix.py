@@ -66,7 +66,7 @@ SQUASH, STRETCH = _tables()
 @inline
 def squash(logit: int) -> int:
     """Return the 16-bit probability of a logit that is already clamped to +-3071."""
-    return int64(SQUASH[uint64(logit + int64(LOGIT_MAX + 1))])
+    return int64(SQUASH[uint64(logit + (LOGIT_MAX + 1))])
 
 
 @inline
@@ -78,7 +78,7 @@ def clamp(x: int, low: int, high: int) -> int:
 @inline
 def decayed(rate: int, least: int) -> int:
     """Return a learning rate (8 fractional bits) one step later: 1/64 less, not below `least`."""
-    return max(int64(least), (int64(rate) * int64(252)) >> int64(8))
+    return max(int64(least), (int64(rate) * 252) >> 8)
 
 
 # Intrinsics: vectors of 8 int32 lanes, generic IR.
@@ -250,16 +250,16 @@ predict23, train23 = _make_predict(23, 3), _make_train(23, 3)
 @inline
 def step_of(bit: int, p16: int, rate: int) -> int:
     """Return the step of `train`: the prediction error times the learning rate (8 fractional bits)."""
-    return (((int64(bit) << int64(16)) - int64(p16)) * int64(rate)) >> int64(8)
+    return (((int64(bit) << 16) - int64(p16)) * int64(rate)) >> 8
 
 
 @inline
 def refine(table: I32, row: int, logit: int) -> int:
     """Return the 16-bit probability that an adaptive map (33 points of 22 bits a row) gives a logit."""
-    x = clamp(logit, -2048, 2047) + int64(2048)
-    at = uint64(row * int64(33) + (x >> int64(7)))
-    f = x & int64(127)
-    return (int64(table[at]) * (int64(128) - f) + int64(table[at + uint64(1)]) * f) >> int64(13)
+    x = clamp(logit, -2048, 2047) + 2048
+    at = uint64(row * 33 + (x >> 7))
+    f = x & 127
+    return (int64(table[at]) * (128 - f) + int64(table[at + uint64(1)]) * f) >> 13
 
 
 @inline
@@ -268,13 +268,13 @@ def refine_train(table: I32, row: int, logit: int, bit: int) -> None:
 
     A point stays in 0..2^22-1: it moves by at most (128 * 5) / 2^14 = 1/25 of its distance to the target.
     """
-    x = clamp(logit, -2048, 2047) + int64(2048)
-    at = uint64(row * int64(33) + (x >> int64(7)))
-    f = x & int64(127)
-    target = int64(bit) * int64((1 << 22) - 1)
+    x = clamp(logit, -2048, 2047) + 2048
+    at = uint64(row * 33 + (x >> 7))
+    f = x & 127
+    target = int64(bit) * ((1 << 22) - 1)
     low, high = int64(table[at]), int64(table[at + uint64(1)])
-    table[at] = int32(low + (((target - low) * (int64(128) - f) * int64(5)) >> int64(14)))
-    table[at + uint64(1)] = int32(high + (((target - high) * f * int64(5)) >> int64(14)))
+    table[at] = int32(low + (((target - low) * (128 - f) * 5) >> 14))
+    table[at + uint64(1)] = int32(high + (((target - high) * f * 5) >> 14))
 
 
 def refine_table(n_rows: int) -> I32:

@@ -106,7 +106,7 @@ def _find_lines(lines: U8, line_bits: int, hashes: U64, page: int, found: I64) -
     shift = uint64(64) - uint64(line_bits)
     for i in range(N_HISTORIES):
         h = (hashes[i] + salt) * K4
-        found[i] = int64(h >> shift) << int64(4)
+        found[i] = int64(h >> shift) << 4
         mapmodel.prefetch(lines, found[i])
     for i in range(N_HISTORIES):
         check = uint8((((hashes[i] + salt) * K4) >> uint64(20)) & uint64(255))
@@ -129,41 +129,41 @@ def _history_inputs(lines: U8, found: I64, slot: int, first: int, at: I64) -> No
     """Set at[0:13] to the counters of the histories in `slot`; an empty history has the dead counter."""
     for i in range(N_HISTORIES):
         state = int64(lines[uint64(found[i] + slot)])
-        at[i] = int64(DEAD) if state == int64(0) else first + int64(i * 256) + state
+        at[i] = DEAD if state == 0 else first + int64(i * 256) + state
 
 
 @inline
 def _color_inputs(placed: I32, node: int, n_nodes: int, texture: int, at: I64) -> None:
     """Set at[13:23]: counters of this node, chosen by pairs and triples of placed predictions."""
     p = placed
-    gap = clamp(((int64(p[2]) - int64(p[6])) >> int64(4)) + int64(16), 0, 31)
-    tens, mean10 = int64(p[26]) * int64(100), int64(p[27]) * int64(10)
-    at[13] = int64(p[8]) * int64(8) + texture
-    at[14] = int64(p[9]) * int64(8) + texture
-    at[15] = int64(p[14]) * int64(8) + texture
-    at[16] = int64(p[18]) * int64(32) + int64(p[19])
-    at[17] = int64(p[19]) * int64(32) + int64(p[20])
-    at[18] = int64(p[18]) * int64(32) + int64(p[21])
+    gap = clamp(((int64(p[2]) - int64(p[6])) >> 4) + 16, 0, 31)
+    tens, mean10 = int64(p[26]) * 100, int64(p[27]) * 10
+    at[13] = int64(p[8]) * 8 + texture
+    at[14] = int64(p[9]) * 8 + texture
+    at[15] = int64(p[14]) * 8 + texture
+    at[16] = int64(p[18]) * 32 + int64(p[19])
+    at[17] = int64(p[19]) * 32 + int64(p[20])
+    at[18] = int64(p[18]) * 32 + int64(p[21])
     at[19] = tens + mean10 + int64(p[28])
     at[20] = tens + mean10 + int64(p[29])
-    at[21] = int64(p[22]) * int64(32) + int64(p[23])
-    at[22] = int64(p[22]) * int64(32) + gap
+    at[21] = int64(p[22]) * 32 + int64(p[23])
+    at[22] = int64(p[22]) * 32 + gap
     for i in range(N_COLORS):
-        at[13 + i] += int64(COLOR_AT) + ((int64(i) * n_nodes + node) << int64(10))
+        at[13 + i] += COLOR_AT + ((int64(i) * n_nodes + node) << 10)
 
 
 @inline
 def _flag_inputs(s: int, stage: int, level: int, equal: int, same: int, history: int, at: I64) -> None:
     """Set at[13:23] for the question "is the pixel candidate s"."""
-    at[13] = (equal << int64(4)) | same
-    at[14] = int64(4096) + (((history & int64(255)) << int64(4)) | same)
-    at[15] = int64(2 * 4096) + ((level * int64(4) + stage) * int64(16) + same)
-    at[16] = int64(3 * 4096) + (((equal & int64(63)) << int64(6)) | (level << int64(4)) | same)
-    at[17] = int64(4 * 4096) + ((s << int64(4)) | same)
+    at[13] = (equal << 4) | same
+    at[14] = 4096 + (((history & 255) << 4) | same)
+    at[15] = (2 * 4096) + ((level * 4 + stage) * 16 + same)
+    at[16] = (3 * 4096) + (((equal & 63) << 6) | (level << 4) | same)
+    at[17] = (4 * 4096) + ((s << 4) | same)
     for i in range(13, 18):
-        at[i] += int64(FLAG_AT)
+        at[i] += FLAG_AT
     for i in range(18, 23):
-        at[i] = int64(DEAD)
+        at[i] = DEAD
 
 
 @kernel
@@ -188,9 +188,9 @@ def code_dense(
     pixel; coder IN/OUT; sink u8 (encoder) or None; source u8 (decoder) or None.
     """
     k = int64(tree.path.size)
-    n_nodes = max(int64(1), k - int64(1))
-    placed_at = n_nodes + int64(FLAG_ROWS)
-    equal_at = placed_at + int64(PLACED_ROWS)
+    n_nodes = max(1, k - 1)
+    placed_at = n_nodes + FLAG_ROWS
+    equal_at = placed_at + PLACED_ROWS
     rows = np.zeros(3, np.int64)
     low, high, code, pos = coder[0], coder[1], coder[2], coder[3]
     stride = uint64(width + 2 * PAD)
@@ -204,12 +204,12 @@ def code_dense(
     for y in range(height):
         row = uint64(y + PAD) * stride + uint64(PAD)
         mapmodel.pad_row(plane, row, uint64(width), y == 0)
-        rate = model.rate[0] >> int64(8)
+        rate = model.rate[0] >> 8
         runs.new_row(trace)
-        x = int64(0)
+        x = 0
         while x < width:
             q = row + uint64(x)
-            bit, s, n = int64(0), int64(-1), int64(0)
+            bit, s, n = 0, -1, 0
             flat = runs.is_flat(plane, q, stride)
             if flat:
                 low, high, code, pos, n = runs.code_flat(
@@ -229,73 +229,73 @@ def code_dense(
                     sink,
                     source,
                 )
-                if n == int64(runs.BLOCK):
+                if n == runs.BLOCK:
                     runs.pass_block(trace, above[x:])
                     x += n
                     continue
-            if n == int64(0):
+            if n == 0:
                 mapmodel.look_around(plane, q, stride, near)
                 mapmodel.growing_hashes(near, hashes)
                 at_nine, at_six = mapmodel.match_slot(hashes[3]), mapmodel.match_slot(hashes[2])
                 mapmodel.odd_hashes(near, hashes)
                 mapmodel.stir(hashes, N_HISTORIES)
-                n_candidates, level, equal = int64(0), int64(0), mapmodel.equalities(near)
+                n_candidates, level, equal = 0, 0, mapmodel.equalities(near)
                 if n_flags > 0:
                     n_candidates, level = mapmodel.list_candidates(
                         near, flat, model.matches, at_nine, at_six, candidates
                     )
                     n_candidates = min(n_candidates, int64(n_flags))
-                stage, node, page, texture = int64(0), int64(-1), int64(-1), int64(0)
-                path = int64(0)
+                stage, node, page, texture = 0, -1, -1, 0
+                path = 0
                 if sink is not None:
                     path = tree.path[plane[q]]
-                while s < int64(0):
+                while s < 0:
                     is_flag = stage < n_candidates
                     if is_flag:
                         candidate = candidates[0, stage]
                         slot = mapmodel.flag_slot(stage, candidates)
-                        new_page = int64(1024) + candidates[0, 0]
+                        new_page = 1024 + candidates[0, 0]
                         same = mapmodel.equals_near(candidate, near)
                         if sink is not None:
                             bit = int64(int64(plane[q]) == candidate)
                     else:
-                        if k == int64(1):
-                            s = int64(0)
+                        if k == 1:
+                            s = 0
                             break
-                        if node < int64(0):
-                            node = int64(0)
+                        if node < 0:
+                            node = 0
                             texture = colormodel.predict_colors(colors, near, n_channels, predictions)
                             colormodel.adaptive_prediction(
                                 colors, near, n_channels, model.taps, predictions, offsets
                             )
                         new_page, slot = int64(tree.page[node]), int64(tree.slot[node])
-                        bit = path & int64(1)
+                        bit = path & 1
                     if new_page != page:
                         page = new_page
                         _find_lines(model.lines, line_bits, hashes, page, found)
                     if is_flag:
-                        _history_inputs(model.lines, found, slot, int64(HISTORY_AT + N_HISTORIES * 256), at)
+                        _history_inputs(model.lines, found, slot, (HISTORY_AT + N_HISTORIES * 256), at)
                         _flag_inputs(candidate, stage, level, equal, same, trace[runs.HISTORY], at)
-                        row_a = n_nodes + stage * int64(64) + level * int64(16) + same
-                        row_b = placed_at + int64(256)
-                        row_c = equal_at + int64(256) + stage * int64(256) + equal
+                        row_a = n_nodes + stage * 64 + level * 16 + same
+                        row_b = placed_at + 256
+                        row_c = equal_at + 256 + stage * 256 + equal
                     else:
                         colormodel.project(predictions, tree.axis, node, placed)
-                        _history_inputs(model.lines, found, slot, int64(HISTORY_AT), at)
+                        _history_inputs(model.lines, found, slot, HISTORY_AT, at)
                         _color_inputs(placed, node, n_nodes, texture, at)
                         row_a = node
-                        row_b = placed_at + int64(placed[22]) * int64(8) + texture
+                        row_b = placed_at + int64(placed[22]) * 8 + texture
                         row_c = equal_at + equal
-                    rows[0], rows[1] = row_a * int64(WIDTH), row_b * int64(WIDTH)
-                    rows[2] = row_c * int64(WIDTH)
+                    rows[0], rows[1] = row_a * WIDTH, row_b * WIDTH
+                    rows[2] = row_c * WIDTH
                     logit = predict23(model.counters, at, STRETCH, model.weights, rows, seen, logits)
                     mixed = squash(logit)
                     p = (
-                        mixed * int64(2)
+                        mixed * 2
                         + refine(model.refine_a, row_a, logit)
                         + refine(model.refine_b, row_c - equal_at, logit)
                     )
-                    p = clamp((p + int64(2)) >> int64(2), 2, 65534)
+                    p = clamp((p + 2) >> 2, 2, 65534)
                     low, high, code, pos, bit = code_bit(low, high, code, pos, bit, p, sink, source)
                     train23(
                         model.counters,
@@ -306,34 +306,34 @@ def code_dense(
                         logits,
                         step_of(bit, mixed, rate),
                         bit,
-                        int64(RATE_MIN),
+                        RATE_MIN,
                     )
                     model.counters[DEAD] = uint32(HALF)
                     refine_train(model.refine_a, row_a, logit, bit)
                     refine_train(model.refine_b, row_c - equal_at, logit, bit)
                     for i in range(N_HISTORIES):
                         line = uint64(found[i] + slot)
-                        model.lines[line] = NEXT_STATE[uint64(int64(model.lines[line]) * int64(2) + bit)]
+                        model.lines[line] = NEXT_STATE[uint64(int64(model.lines[line]) * 2 + bit)]
                     if is_flag:
-                        stage += int64(1)
-                        if bit == int64(1):
+                        stage += 1
+                        if bit == 1:
                             s = candidate
                     else:
-                        path >>= int64(1)
-                        following = int64(tree.right[node]) if bit == int64(1) else int64(tree.left[node])
-                        if following < int64(0):
-                            s = int64(-1) - following
-                        node = max(int64(0), following)
+                        path >>= 1
+                        following = int64(tree.right[node]) if bit == 1 else int64(tree.left[node])
+                        if following < 0:
+                            s = -1 - following
+                        node = max(0, following)
                 if n_flags > 0:
                     mapmodel.remember_match(model.matches[0], at_nine, s)
                     mapmodel.remember_match(model.matches[1], at_six, s)
-                if node >= int64(0):
+                if node >= 0:
                     colormodel.adapt_taps(colors, s, n_channels, predictions, offsets, model.taps)
                 plane[q] = uint8(s)
             runs.pass_pixel(plane, q, stride, flat, trace, above[x:])
-            x += int64(1)
+            x += 1
         model.rate[0] = decayed(model.rate[0], LEARNING_RATE_MIN << 8)
-        if overrun(pos, sink, source) != int64(OK):
+        if overrun(pos, sink, source) != OK:
             break
     coder[0], coder[1], coder[2], coder[3] = low, high, code, pos
     return overrun(pos, sink, source)

@@ -82,29 +82,29 @@ def _find_lines(hashes: U64, page: int, hashed_at: int, line_bits: int, found: I
     salt = uint64(page + 1) * K1
     shift = uint64(64 + 4) - uint64(line_bits)
     for i in range(N_HASHED):
-        line = int64(((hashes[i] + salt) * K4) >> shift) << int64(4)
+        line = int64(((hashes[i] + salt) * K4) >> shift) << 4
         found[i] = hashed_at + (int64(i) << int64(line_bits)) + line
 
 
 @inline
 def _flag_inputs(s: int, stage: int, level: int, equal: int, same: int, history: int, at: I64) -> None:
     """Set at[3:7] for the question "is the pixel candidate s"."""
-    at[3] = (equal << int64(4)) | same
-    at[4] = int64(4096) + (((history & int64(255)) << int64(4)) | same)
-    at[5] = int64(2 * 4096) + ((level * int64(4) + stage) * int64(256) + s)
-    at[6] = int64(3 * 4096) + (((equal & int64(63)) << int64(6)) | (level << int64(4)) | same)
+    at[3] = (equal << 4) | same
+    at[4] = 4096 + (((history & 255) << 4) | same)
+    at[5] = (2 * 4096) + ((level * 4 + stage) * 256 + s)
+    at[6] = (3 * 4096) + (((equal & 63) << 6) | (level << 4) | same)
 
 
 @inline
 def _color_inputs(placed: I32, node: int, n_nodes: int, texture: int, at: I64) -> None:
     """Set at[3:7]: counters of this node, chosen by placed predictions."""
     p = placed
-    at[3] = int64(p[9]) * int64(8) + texture
-    at[4] = int64(p[18]) * int64(32) + int64(p[19])
-    at[5] = int64(p[8]) * int64(8) + texture
-    at[6] = int64(p[26]) * int64(100) + int64(p[27]) * int64(10) + int64(p[28])
+    at[3] = int64(p[9]) * 8 + texture
+    at[4] = int64(p[18]) * 32 + int64(p[19])
+    at[5] = int64(p[8]) * 8 + texture
+    at[6] = int64(p[26]) * 100 + int64(p[27]) * 10 + int64(p[28])
     for i in range(N_DIRECT):
-        at[3 + i] += int64(N_DIRECT * 4096) + ((int64(i) * n_nodes + node) << int64(10))
+        at[3 + i] += (N_DIRECT * 4096) + ((int64(i) * n_nodes + node) << 10)
 
 
 @kernel
@@ -128,10 +128,10 @@ def code_fast(
     Arguments as densemap.code_dense; pairs: 1 if tree decisions mix two counters only.
     """
     k = int64(tree.path.size)
-    n_nodes = max(int64(1), k - int64(1))
-    second_at = n_nodes + int64(FLAG_ROWS)
+    n_nodes = max(1, k - 1)
+    second_at = n_nodes + FLAG_ROWS
     rows = np.zeros(2, np.int64)
-    hashed_at = int64(N_DIRECT) * (int64(4096) + n_nodes * int64(1024))
+    hashed_at = N_DIRECT * (4096 + n_nodes * 1024)
     low, high, code, pos = coder[0], coder[1], coder[2], coder[3]
     stride = uint64(width + 2 * PAD)
     near, hashes, found = np.zeros(12, np.int64), np.zeros(4, np.uint64), np.zeros(3, np.int64)
@@ -143,12 +143,12 @@ def code_fast(
     for y in range(height):
         row = uint64(y + PAD) * stride + uint64(PAD)
         mapmodel.pad_row(plane, row, uint64(width), y == 0)
-        rate = model.rate[0] >> int64(8)
+        rate = model.rate[0] >> 8
         runs.new_row(trace)
-        x = int64(0)
+        x = 0
         while x < width:
             q = row + uint64(x)
-            bit, s, n = int64(0), int64(-1), int64(0)
+            bit, s, n = 0, -1, 0
             flat = runs.is_flat(plane, q, stride)
             if flat:
                 low, high, code, pos, n = runs.code_flat(
@@ -168,13 +168,13 @@ def code_fast(
                     sink,
                     source,
                 )
-                if n == int64(runs.BLOCK):
+                if n == runs.BLOCK:
                     runs.pass_block(trace, above[x:])
                     x += n
                     continue
-            if n == int64(0):
+            if n == 0:
                 mapmodel.look_around(plane, q, stride, near)
-                n_candidates, level, equal, at_nine, at_six = int64(0), int64(0), int64(0), int64(0), int64(0)
+                n_candidates, level, equal, at_nine, at_six = 0, 0, 0, 0, 0
                 if n_flags > 0 or pairs == 0:
                     mapmodel.growing_hashes(near, hashes)
                     at_nine, at_six = mapmodel.match_slot(hashes[3]), mapmodel.match_slot(hashes[2])
@@ -185,22 +185,22 @@ def code_fast(
                         near, flat, model.matches, at_nine, at_six, candidates
                     )
                     n_candidates = min(n_candidates, int64(n_flags))
-                stage, node, page, texture = int64(0), int64(-1), int64(-1), int64(0)
-                path = int64(0)
+                stage, node, page, texture = 0, -1, -1, 0
+                path = 0
                 if sink is not None:
                     path = tree.path[plane[q]]
-                while s < int64(0) and stage < n_candidates:
+                while s < 0 and stage < n_candidates:
                     candidate = candidates[0, stage]
                     same = mapmodel.equals_near(candidate, near)
-                    if page < int64(0):
-                        page = int64(1024) + candidate
+                    if page < 0:
+                        page = 1024 + candidate
                         _find_lines(hashes, page, hashed_at, line_bits, found)
                     slot = mapmodel.flag_slot(stage, candidates)
                     for i in range(N_HASHED):
                         at[i] = found[i] + slot
                     _flag_inputs(candidate, stage, level, equal, same, trace[runs.HISTORY], at)
-                    rows[0] = (n_nodes + stage * int64(64) + level * int64(16) + same) * int64(WIDTH)
-                    rows[1] = (second_at + int64(EQUAL_AT) + stage * int64(256) + equal) * int64(WIDTH)
+                    rows[0] = (n_nodes + stage * 64 + level * 16 + same) * WIDTH
+                    rows[1] = (second_at + EQUAL_AT + stage * 256 + equal) * WIDTH
                     logit = predict7(model.counters, at, STRETCH, model.weights, rows, seen, logits)
                     p = squash(logit)
                     if sink is not None:
@@ -209,27 +209,27 @@ def code_fast(
                         low, high, code, pos, bit, clamp(p, 2, 65534), sink, source
                     )
                     step = step_of(bit, p, rate)
-                    train7(model.counters, at, model.weights, rows, seen, logits, step, bit, int64(RATE_MIN))
-                    if bit == int64(1):
+                    train7(model.counters, at, model.weights, rows, seen, logits, step, bit, RATE_MIN)
+                    if bit == 1:
                         s = candidate
-                    stage += int64(1)
-                if s < int64(0):
-                    s = int64(0)
-                    if k > int64(1):
-                        node = int64(0)
+                    stage += 1
+                if s < 0:
+                    s = 0
+                    if k > 1:
+                        node = 0
                         texture = colormodel.predict_colors(colors, near, n_channels, predictions)
-                while node >= int64(0):
-                    bit = path & int64(1)
-                    path >>= int64(1)
+                while node >= 0:
+                    bit = path & 1
+                    path >>= 1
                     colormodel.project(predictions, tree.axis, node, placed)
                     if pairs != 0:
                         _color_inputs(placed, node, n_nodes, texture, at)
-                        slots[0], slots[1], slots[2] = at[3], at[4], (node * int64(8) + texture) * int64(2)
+                        slots[0], slots[1], slots[2] = at[3], at[4], (node * 8 + texture) * 2
                         p = squash(runs.pair_logit(model.counters, model.pair_weights, slots))
                         low, high, code, pos, bit = code_bit(
                             low, high, code, pos, bit, clamp(p, 2, 65534), sink, source
                         )
-                        runs.pair_train(model.counters, model.pair_weights, slots, p, bit, int64(PAIR_GAIN))
+                        runs.pair_train(model.counters, model.pair_weights, slots, p, bit, PAIR_GAIN)
                     else:
                         if int64(tree.page[node]) != page:
                             page = int64(tree.page[node])
@@ -238,28 +238,26 @@ def code_fast(
                         for i in range(N_HASHED):
                             at[i] = found[i] + slot
                         _color_inputs(placed, node, n_nodes, texture, at)
-                        rows[0] = node * int64(WIDTH)
-                        rows[1] = (second_at + int64(placed[17]) * int64(8) + texture) * int64(WIDTH)
+                        rows[0] = node * WIDTH
+                        rows[1] = (second_at + int64(placed[17]) * 8 + texture) * WIDTH
                         logit = predict7(model.counters, at, STRETCH, model.weights, rows, seen, logits)
                         p = squash(logit)
                         low, high, code, pos, bit = code_bit(
                             low, high, code, pos, bit, clamp(p, 2, 65534), sink, source
                         )
                         step = step_of(bit, p, rate)
-                        train7(
-                            model.counters, at, model.weights, rows, seen, logits, step, bit, int64(RATE_MIN)
-                        )
-                    node = int64(tree.right[node]) if bit == int64(1) else int64(tree.left[node])
-                    if node < int64(0):
-                        s = int64(-1) - node
+                        train7(model.counters, at, model.weights, rows, seen, logits, step, bit, RATE_MIN)
+                    node = int64(tree.right[node]) if bit == 1 else int64(tree.left[node])
+                    if node < 0:
+                        s = -1 - node
                 if n_flags > 0:
                     mapmodel.remember_match(model.matches[0], at_nine, s)
                     mapmodel.remember_match(model.matches[1], at_six, s)
                 plane[q] = uint8(s)
             runs.pass_pixel(plane, q, stride, flat, trace, above[x:])
-            x += int64(1)
+            x += 1
         model.rate[0] = decayed(model.rate[0], LEARNING_RATE_MIN << 8)
-        if overrun(pos, sink, source) != int64(OK):
+        if overrun(pos, sink, source) != OK:
             break
     coder[0], coder[1], coder[2], coder[3] = low, high, code, pos
     return overrun(pos, sink, source)

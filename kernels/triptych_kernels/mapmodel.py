@@ -115,13 +115,13 @@ def equalities(near: I64) -> int:
     """Return eight bits: which pairs of neighbours are equal."""
     return (
         int64(near[0] == near[1])
-        | (int64(near[0] == near[2]) << int64(1))
-        | (int64(near[2] == near[1]) << int64(2))
-        | (int64(near[1] == near[3]) << int64(3))
-        | (int64(near[0] == near[4]) << int64(4))
-        | (int64(near[1] == near[5]) << int64(5))
-        | (int64(near[3] == near[8]) << int64(6))
-        | (int64(near[2] == near[7]) << int64(7))
+        | (int64(near[0] == near[2]) << 1)
+        | (int64(near[2] == near[1]) << 2)
+        | (int64(near[1] == near[3]) << 3)
+        | (int64(near[0] == near[4]) << 4)
+        | (int64(near[1] == near[5]) << 5)
+        | (int64(near[3] == near[8]) << 6)
+        | (int64(near[2] == near[7]) << 7)
     )
 
 
@@ -130,9 +130,9 @@ def equals_near(s: int, near: I64) -> int:
     """Return four bits: is s equal to W, N, NE, NW."""
     return (
         int64(s == near[0])
-        | (int64(s == near[1]) << int64(1))
-        | (int64(s == near[3]) << int64(2))
-        | (int64(s == near[2]) << int64(3))
+        | (int64(s == near[1]) << 1)
+        | (int64(s == near[3]) << 2)
+        | (int64(s == near[2]) << 3)
     )
 
 
@@ -146,55 +146,55 @@ def list_candidates(
     is u16 (2, MATCH_SIZE): the index that followed the surroundings of nine and of six pixels, and how
     often ((confidence + 1) << 8 | index; 0 = never seen). A flat pixel has already been told apart from W.
     """
-    n, confidence = int64(0), int64(0)
+    n, confidence = 0, 0
     seen = int64(matches[0, at_nine])
-    if seen > int64(0):
-        confidence = (seen >> int64(8)) - int64(1)
-        if confidence > int64(0):
-            candidates[0, 0], candidates[1, 0] = seen & int64(255), int64(0)
-            n = int64(1)
-    if n == int64(0):
+    if seen > 0:
+        confidence = (seen >> 8) - 1
+        if confidence > 0:
+            candidates[0, 0], candidates[1, 0] = seen & 255, 0
+            n = 1
+    if n == 0:
         seen = int64(matches[1, at_six])
-        if (seen >> int64(8)) > int64(2):
-            candidates[0, 0], candidates[1, 0] = seen & int64(255), int64(0)
-            n = int64(1)
-    if flat and n > int64(0) and candidates[0, 0] == near[0]:
-        n = int64(0)
+        if (seen >> 8) > 2:
+            candidates[0, 0], candidates[1, 0] = seen & 255, 0
+            n = 1
+    if flat and n > 0 and candidates[0, 0] == near[0]:
+        n = 0
     for i in range(4):
         s = near[0] if i == 0 else (near[1] if i == 1 else (near[3] if i == 2 else near[2]))
-        fresh = n < int64(3) and not (flat and s == near[0])
+        fresh = n < 3 and not (flat and s == near[0])
         for j in range(n):
             if candidates[0, j] == s:
                 fresh = False
         if fresh:
             candidates[0, n], candidates[1, n] = s, int64(i + 1)
-            n += int64(1)
-    level = int64(0)
-    if confidence > int64(0):
-        level = int64(1) if confidence < int64(2) else (int64(2) if confidence < int64(6) else int64(3))
+            n += 1
+    level = 0
+    if confidence > 0:
+        level = 1 if confidence < 2 else (2 if confidence < 6 else 3)
     return n, level
 
 
 @inline
 def flag_slot(stage: int, candidates: I64) -> int:
     """Return the place, 1 to 15, of a candidate's histories in the line of the first candidate."""
-    if stage == int64(0):
-        return int64(1)
-    return int64(1) + min(int64(13), (stage - int64(1)) * int64(5) + candidates[1, stage])
+    if stage == 0:
+        return 1
+    return 1 + min(13, (stage - 1) * 5 + candidates[1, stage])
 
 
 @inline
 def remember_match(matches: U16, at: int, s: int) -> None:
     """Tell one match table (u16) that index s followed the surroundings `at`."""
     seen = int64(matches[at])
-    confidence = (seen >> int64(8)) - int64(1)
-    if seen > int64(0) and (seen & int64(255)) == s:
-        confidence, keep = min(confidence, int64(60)) + int64(1), s
-    elif seen == int64(0) or confidence < int64(2):
-        confidence, keep = int64(1), s
+    confidence = (seen >> 8) - 1
+    if seen > 0 and (seen & 255) == s:
+        confidence, keep = min(confidence, 60) + 1, s
+    elif seen == 0 or confidence < 2:
+        confidence, keep = 1, s
     else:
-        confidence, keep = confidence // int64(3), seen & int64(255)
-    matches[at] = uint16(((confidence + int64(1)) << int64(8)) | keep)
+        confidence, keep = confidence // 3, seen & 255
+    matches[at] = uint16(((confidence + 1) << 8) | keep)
 
 
 @intrinsic

@@ -102,13 +102,11 @@ def _code_plain(
 ) -> tuple[int, int, int, int, int]:
     """Code a bit with the probability of one counter, and train the counter."""
     value = int64(counters[at])
-    p, rate = value >> int64(12), value & int64(4095)
-    low, high, code, pos, bit = code_bit(
-        low, high, code, pos, bit, clamp(p >> int64(4), 32, 65504), sink, source
-    )
-    p += (((bit * int64((1 << 20) - 1) - p) >> int64(2)) * rate) >> int64(10)
-    rate = max(int64(RATE_MIN), rate - int64(1) - ((rate * rate) >> int64(12)))
-    counters[at] = np.uint32((p << int64(12)) | rate)
+    p, rate = value >> 12, value & 4095
+    low, high, code, pos, bit = code_bit(low, high, code, pos, bit, clamp(p >> 4, 32, 65504), sink, source)
+    p += (((bit * ((1 << 20) - 1) - p) >> 2) * rate) >> 10
+    rate = max(RATE_MIN, rate - 1 - ((rate * rate) >> 12))
+    counters[at] = np.uint32((p << 12) | rate)
     return low, high, code, pos, bit
 
 
@@ -126,14 +124,14 @@ def _code_number(
     source: U8 | None,
 ) -> tuple[int, int, int, int, int]:
     """Code a number of n_bits, most significant bit first; each prefix has a counter of its own."""
-    node = int64(1)
+    node = 1
     for i in range(n_bits):
-        bit = (number >> int64(n_bits - 1 - i)) & int64(1)
+        bit = (number >> int64(n_bits - 1 - i)) & 1
         low, high, code, pos, bit = _code_plain(
             counters, first + node, low, high, code, pos, bit, sink, source
         )
-        node = node * int64(2) + bit
-    return low, high, code, pos, node - (int64(1) << int64(n_bits))
+        node = node * 2 + bit
+    return low, high, code, pos, node - (1 << int64(n_bits))
 
 
 @kernel
@@ -143,13 +141,13 @@ def code_size(
     """Code the number of colours (1 to 256) and the layout; return (k - 1) * 4 + layout."""
     low, high, code, pos = coder[0], coder[1], coder[2], coder[3]
     low, high, code, pos, size = _code_number(
-        model.counters, int64(SIZE_AT), 8, int64(k) - int64(1), low, high, code, pos, sink, source
+        model.counters, SIZE_AT, 8, int64(k) - 1, low, high, code, pos, sink, source
     )
     low, high, code, pos, layout = _code_number(
-        model.counters, int64(SIZE_AT + 256), 2, int64(layout), low, high, code, pos, sink, source
+        model.counters, (SIZE_AT + 256), 2, int64(layout), low, high, code, pos, sink, source
     )
     coder[0], coder[1], coder[2], coder[3] = low, high, code, pos
-    return size * int64(4) + layout
+    return size * 4 + layout
 
 
 @inline
@@ -163,24 +161,24 @@ def _surroundings(
     6: what the other channels have at this level; 7: the last colour's bit here.
     """
     channel, level = channels[depth], levels[depth]
-    facts[0], facts[1], facts[2], facts[3] = int64(2), int64(2), int64(0), int64(1)
-    facts[4], facts[5], facts[6] = int64(0), int64(1), int64(0)
+    facts[0], facts[1], facts[2], facts[3] = 2, 2, 0, 1
+    facts[4], facts[5], facts[6] = 0, 1, 0
     for i in range(depth):
         shift = uint64(n_bits - 1 - i)
         bit = int64((prefix >> shift) & uint64(1))
         if channels[i] == channel:
-            facts[2] = (facts[2] << int64(1)) | bit
-            if levels[i] == level + int64(5):
+            facts[2] = (facts[2] << 1) | bit
+            if levels[i] == level + 5:
                 facts[0] = bit
-            if levels[i] == level + int64(4):
+            if levels[i] == level + 4:
                 facts[1] = bit
             theirs = int64((last >> shift) & uint64(1))
-            if bit != theirs and facts[3] == int64(1):
-                facts[3], facts[4] = int64(0), int64(2) if theirs > bit else int64(1)
+            if bit != theirs and facts[3] == 1:
+                facts[3], facts[4] = 0, 2 if theirs > bit else 1
             if bit != int64((last2 >> shift) & uint64(1)):
-                facts[5] = int64(0)
+                facts[5] = 0
         elif levels[i] == level:
-            facts[6] = facts[6] * int64(2) + bit + int64(1)
+            facts[6] = facts[6] * 2 + bit + 1
     facts[7] = int64((last >> uint64(n_bits - 1 - depth)) & uint64(1))
 
 
@@ -192,18 +190,18 @@ def _inputs(
 
     The last two look up the whole prefix, alone and with the last colour: colours come again.
     """
-    bucket = min(n, int64(4)) + int64(n >= int64(5)) + int64(n >= int64(9)) + int64(n >= int64(33))
-    which = kind * int64(4) + channel
-    place = which * int64(8) + level
-    at[0] = (kind * int64(8) + bucket) * int64(32) + channel * int64(8) + level
-    doubled = ((kind * int64(3) + facts[0]) * int64(3) + facts[1]) * int64(32) + channel * int64(8) + level
-    at[1] = int64(4096) + doubled * int64(2) + int64(n == int64(1))
-    at[2] = int64(13312) + (place * int64(2) + facts[3]) * int64(12) + facts[7] * int64(4) + facts[4]
-    at[3] = int64(25600) + which * int64(256) + (facts[2] & int64(255))
-    at[4] = int64(41984) + (place * int64(8) + (facts[6] & int64(7))) * int64(2) + facts[5]
+    bucket = min(n, 4) + int64(n >= 5) + int64(n >= 9) + int64(n >= 33)
+    which = kind * 4 + channel
+    place = which * 8 + level
+    at[0] = (kind * 8 + bucket) * 32 + channel * 8 + level
+    doubled = ((kind * 3 + facts[0]) * 3 + facts[1]) * 32 + channel * 8 + level
+    at[1] = 4096 + doubled * 2 + int64(n == 1)
+    at[2] = 13312 + (place * 2 + facts[3]) * 12 + facts[7] * 4 + facts[4]
+    at[3] = 25600 + which * 256 + (facts[2] & 255)
+    at[4] = 41984 + (place * 8 + (facts[6] & 7)) * 2 + facts[5]
     h = (prefix | (uint64(1) << uint64(40)) | (uint64(depth) << uint64(48))) * K1 + uint64(kind) * K2
     h ^= h >> uint64(31)
-    at[5] = int64(KNOWN_AT) + int64((h * K3) >> uint64(64 - KNOWN_BITS))
+    at[5] = KNOWN_AT + int64((h * K3) >> uint64(64 - KNOWN_BITS))
     h = ((last ^ K4) * K2) ^ h
     at[6] = int64(KNOWN_AT + (1 << KNOWN_BITS)) + int64((h * K4) >> uint64(64 - KNOWN_BITS))
     return bucket
@@ -234,77 +232,77 @@ def code_keys(
     first, end = np.zeros(40, np.int64), np.zeros(40, np.int64)
     depths, prefixes = np.zeros(40, np.int64), np.zeros(40, np.uint64)
     end[0] = n_keys
-    waiting = int64(1)
+    waiting = 1
     last, last2, any_last = uint64(0), uint64(0), False
-    while waiting > int64(0):
-        waiting -= int64(1)
+    while waiting > 0:
+        waiting -= 1
         lo, hi, depth, prefix = first[waiting], end[waiting], depths[waiting], prefixes[waiting]
         n = hi - lo
         if depth == n_bits:
-            if n != int64(1):
-                return int64(BAD_SYMBOL)
+            if n != 1:
+                return BAD_SYMBOL
             keys[lo] = prefix
             last2, last, any_last = last, prefix, True
             continue
         shift = uint64(n_bits - 1 - depth)
-        n_left = int64(0)
+        n_left = 0
         if sink is not None:
             for i in range(lo, hi):
                 n_left += int64(((keys[i] >> shift) & uint64(1)) == uint64(0))
         _surroundings(channels, levels, depth, prefix, last, last2, n_bits, facts)
         if not any_last:
-            facts[7] = int64(2)
+            facts[7] = 2
         # Kind 0: the bit of a lone key. 1: do all keys go left? 2: all right? 3: halve the range of n_left.
-        kind = int64(0) if n == int64(1) else int64(1)
-        least, most, halvings = int64(1), n - int64(1), int64(0)
+        kind = 0 if n == 1 else 1
+        least, most, halvings = 1, n - 1, 0
         while True:
-            middle = (least + most) >> int64(1)
-            bit = int64(0)
+            middle = (least + most) >> 1
+            bit = 0
             if sink is not None:
-                if kind == int64(0):
-                    bit = int64(1) - n_left
-                elif kind == int64(1):
+                if kind == 0:
+                    bit = 1 - n_left
+                elif kind == 1:
                     bit = int64(n_left == n)
-                elif kind == int64(2):
-                    bit = int64(n_left == int64(0))
+                elif kind == 2:
+                    bit = int64(n_left == 0)
                 else:
                     bit = int64(n_left > middle)
-            detailed = kind * int64(4) + min(halvings, int64(3))
+            detailed = kind * 4 + min(halvings, 3)
             bucket = _inputs(detailed, channels[depth], levels[depth], n, facts, depth, prefix, last, at)
-            rows[0] = (kind * int64(8) + bucket) * int64(WIDTH)
-            rows[1] = (int64(32) + channels[depth] * int64(8) + levels[depth]) * int64(WIDTH)
+            rows[0] = (kind * 8 + bucket) * WIDTH
+            rows[1] = (32 + channels[depth] * 8 + levels[depth]) * WIDTH
             logit = predict7(model.counters, at, STRETCH, model.weights, rows, seen, logits)
             p = squash(logit)
             low, high, code, pos, bit = code_bit(low, high, code, pos, bit, clamp(p, 32, 65504), sink, source)
             step = step_of(bit, p, LEARNING_RATE)
-            train7(model.counters, at, model.weights, rows, seen, logits, step, bit, int64(RATE_MIN))
-            if kind == int64(0):
-                n_left = int64(1) - bit
+            train7(model.counters, at, model.weights, rows, seen, logits, step, bit, RATE_MIN)
+            if kind == 0:
+                n_left = 1 - bit
                 break
-            if kind == int64(1) and bit == int64(1):
+            if kind == 1 and bit == 1:
                 n_left = n
                 break
-            if kind == int64(2) and bit == int64(1):
-                n_left = int64(0)
+            if kind == 2 and bit == 1:
+                n_left = 0
                 break
-            if kind < int64(3):
-                kind += int64(1)
+            if kind < 3:
+                kind += 1
             else:
-                halvings += int64(1)
-                if bit == int64(1):
-                    least = middle + int64(1)
+                halvings += 1
+                if bit == 1:
+                    least = middle + 1
                 else:
                     most = middle
-            if kind == int64(3) and least >= most:
+            if kind == 3 and least >= most:
                 n_left = least
                 break
         if n > n_left:
-            first[waiting], end[waiting], depths[waiting] = lo + n_left, hi, depth + int64(1)
+            first[waiting], end[waiting], depths[waiting] = lo + n_left, hi, depth + 1
             prefixes[waiting] = prefix | (uint64(1) << shift)
-            waiting += int64(1)
-        if n_left > int64(0):
-            first[waiting], end[waiting], depths[waiting] = lo, lo + n_left, depth + int64(1)
+            waiting += 1
+        if n_left > 0:
+            first[waiting], end[waiting], depths[waiting] = lo, lo + n_left, depth + 1
             prefixes[waiting] = prefix
-            waiting += int64(1)
+            waiting += 1
     coder[0], coder[1], coder[2], coder[3] = low, high, code, pos
     return overrun(pos, sink, source)

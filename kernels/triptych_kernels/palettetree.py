@@ -56,11 +56,11 @@ class Tree(NamedTuple):
 @inline
 def _isqrt(n: int) -> int:
     """Return the integer square root of n < 2^62, by Newton's rule from above."""
-    x = int64(1)
+    x = 1
     while x * x < n:
-        x <<= int64(1)
-    while x > int64(0) and (x * x > n):
-        x = (x + n // x) >> int64(1)
+        x <<= 1
+    while x > 0 and (x * x > n):
+        x = (x + n // x) >> 1
     return x
 
 
@@ -71,11 +71,11 @@ def _split(colors: U8, ids: I64, lo: int, hi: int, keys: I64, axis_row: I32) -> 
     Sums: projections are below 256 * 255 * sqrt(3) < 2^17, so n * sum of squares < 2^8 * 2^8 * 2^34 = 2^50.
     """
     n = int64(hi - lo)
-    best, widest = int64(-1), int64(0)
+    best, widest = -1, 0
     for d in range(DIRECTIONS.shape[0]):
-        total = squares = int64(0)
+        total = squares = 0
         for i in range(lo, hi):
-            p = int64(0)
+            p = 0
             for c in range(4):
                 p += int64(colors[ids[i], c]) * DIRECTIONS[d, c]
             total += p
@@ -85,28 +85,28 @@ def _split(colors: U8, ids: I64, lo: int, hi: int, keys: I64, axis_row: I32) -> 
             best, widest = variance, int64(d)
     for i in range(lo, hi):  # insertion sort: stable, and n is at most 256
         s = ids[i]
-        p = int64(0)
+        p = 0
         for c in range(4):
             p += int64(colors[s, c]) * DIRECTIONS[widest, c]
         j = int64(i)
         while j > lo and keys[j - 1] > p:
             keys[j], ids[j] = keys[j - 1], ids[j - 1]
-            j -= int64(1)
+            j -= 1
         keys[j], ids[j] = p, s
-    half = n // int64(2)
-    first = max(int64(1), n * int64(35) // int64(100))
-    last = min(max(first + int64(1), (n * int64(65) + int64(99)) // int64(100)), n - int64(1))
-    gap, at = int64(-1), half
-    for j in range(first, last + int64(1)):
+    half = n // 2
+    first = max(1, n * 35 // 100)
+    last = min(max(first + 1, (n * 65 + 99) // 100), n - 1)
+    gap, at = -1, half
+    for j in range(first, last + 1):
         g = keys[lo + j] - keys[lo + j - 1]
         nearer = abs(j - half) <= abs(at - half)
         if g > gap or (g == gap and nearer):
             gap, at = g, int64(j)
     for c in range(4):
         axis_row[c] = int32(DIRECTIONS[widest, c])
-    axis_row[4] = int32((keys[lo + at] + keys[lo + at - 1]) * int64(4))
-    sigma = max(int64(512), _isqrt(best) // n)  # in 1/256 of a colour step
-    axis_row[5] = int32(int64(1 << 24) // sigma)
+    axis_row[4] = int32((keys[lo + at] + keys[lo + at - 1]) * 4)
+    sigma = max(512, _isqrt(best) // n)  # in 1/256 of a colour step
+    axis_row[5] = int32((1 << 24) // sigma)
     return lo + at
 
 
@@ -119,51 +119,51 @@ def _build(colors: U8, left: I32, right: I32, axis: I32, page: I32, slot: I32, p
         ids[i] = i
     # A stack of (first, end, 1 + 2 * parent + side, depth and path); popping left before right is preorder.
     lows[0], highs[0], parents[0], prefixes[0] = 0, k, 0, 0
-    depth = int64(1)
-    n = int64(0)
-    while depth > int64(0):
-        depth -= int64(1)
+    depth = 1
+    n = 0
+    while depth > 0:
+        depth -= 1
         lo, hi, parent, prefix = lows[depth], highs[depth], parents[depth], prefixes[depth]
-        level, bits = prefix >> int64(40), prefix & int64((1 << 40) - 1)
-        child = n if hi - lo > int64(1) else int64(-1) - ids[lo]
-        if parent > int64(0):
-            if parent & int64(1):
-                left[(parent - int64(1)) >> int64(1)] = int32(child)
+        level, bits = prefix >> 40, prefix & ((1 << 40) - 1)
+        child = n if hi - lo > 1 else -1 - ids[lo]
+        if parent > 0:
+            if parent & 1:
+                left[(parent - 1) >> 1] = int32(child)
             else:
-                right[(parent - int64(2)) >> int64(1)] = int32(child)
-        if hi - lo == int64(1):
+                right[(parent - 2) >> 1] = int32(child)
+        if hi - lo == 1:
             path[ids[lo]] = bits
             continue
         mid = _split(colors, ids, lo, hi, keys, axis[n])
-        below = (level + int64(1)) << int64(40)
-        lows[depth], highs[depth], parents[depth] = mid, hi, int64(2) + int64(2) * n
-        prefixes[depth] = below | bits | (int64(1) << level)
-        depth += int64(1)
-        lows[depth], highs[depth], parents[depth] = lo, mid, int64(1) + int64(2) * n
+        below = (level + 1) << 40
+        lows[depth], highs[depth], parents[depth] = mid, hi, 2 + 2 * n
+        prefixes[depth] = below | bits | (1 << level)
+        depth += 1
+        lows[depth], highs[depth], parents[depth] = lo, mid, 1 + 2 * n
         prefixes[depth] = below | bits
-        depth += int64(1)
-        n += int64(1)
+        depth += 1
+        n += 1
     # Pages: from each root, breadth first, the next NODES_PER_PAGE nodes; whoever still waits is a root.
     roots, queue = keys, lows
     roots[0] = 0
-    n_roots = int64(1)
-    while n_roots > int64(0):
-        n_roots -= int64(1)
+    n_roots = 1
+    while n_roots > 0:
+        n_roots -= 1
         root = roots[n_roots]
         queue[0] = root
-        first, end = int64(0), int64(1)
-        while first < end and first < int64(NODES_PER_PAGE):
+        first, end = 0, 1
+        while first < end and first < NODES_PER_PAGE:
             node = queue[first]
-            first += int64(1)
+            first += 1
             page[node], slot[node] = int32(root), int32(first)
             for nxt in (left[node], right[node]):
                 if nxt >= int32(0):
                     queue[end] = int64(nxt)
-                    end += int64(1)
+                    end += 1
         while first < end:
             roots[n_roots] = queue[first]
-            n_roots += int64(1)
-            first += int64(1)
+            n_roots += 1
+            first += 1
 
 
 def build_tree(colors: U8) -> Tree:

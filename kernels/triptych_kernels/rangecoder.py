@@ -59,8 +59,8 @@ def code_bit(
     width = high - low
     mid = low + (width >> uint64(16)) * p + (((width & uint64(0xFFFF)) * p) >> uint64(16))
     if source is not None:
-        bit = int64(1) if code <= mid else int64(0)
-    if bit == int64(1):
+        bit = 1 if code <= mid else 0
+    if bit == 1:
         high = mid
     else:
         low = mid + uint64(1)
@@ -87,10 +87,10 @@ def tail(low: int, high: int) -> int:
 def overrun(pos: int, sink: U8 | None, source: U8 | None) -> int:
     """Return the status of a coder's position: a decoder may be four bytes past the end of its source."""
     if sink is not None and pos > uint64(sink.size):
-        return int64(OUTPUT_FULL)
+        return OUTPUT_FULL
     if source is not None and pos > uint64(source.size) + uint64(4):
-        return int64(INPUT_EXHAUSTED)
-    return int64(OK)
+        return INPUT_EXHAUSTED
+    return OK
 
 
 @kernel
@@ -110,12 +110,12 @@ def finish_encoding(coder: Coder, sink: U8) -> int:
     pos = coder[3]
     while value != uint64(0):
         if pos >= uint64(sink.size):
-            return int64(OUTPUT_FULL)
+            return OUTPUT_FULL
         sink[pos] = uint8(value >> uint64(24))
         value = (value << uint64(8)) & uint64(0xFFFFFFFF)
         pos += uint64(1)
     if pos > uint64(sink.size):
-        return int64(OUTPUT_FULL)
+        return OUTPUT_FULL
     return int64(pos)
 
 
@@ -123,8 +123,8 @@ def finish_encoding(coder: Coder, sink: U8) -> int:
 def finish_decoding(coder: Coder, source: U8) -> int:
     """Return OK if the source ends as an encoder in this state would have ended it, or only in more zeros."""
     if coder[2] != tail(coder[0], coder[1]):
-        return int64(TAIL_MISMATCH)
+        return TAIL_MISMATCH
     for i in range(coder[3], uint64(source.size)):
         if source[i] != uint8(0):
-            return int64(TAIL_MISMATCH)
-    return int64(OK)
+            return TAIL_MISMATCH
+    return OK

@@ -43,7 +43,7 @@ def new_row(trace: I64) -> None:
     EDGE: pixels to the next change in the row above; RUN: pixels since this row last changed; WAIT: pixels
     for which no block is tried, above zero after one failed; HISTORY: two bits a pixel, equal to W, to N.
     """
-    trace[EDGE], trace[RUN], trace[WAIT] = int64(0), int64(0), int64(0)
+    trace[EDGE], trace[RUN], trace[WAIT] = 0, 0, 0
 
 
 @inline
@@ -63,9 +63,9 @@ def is_flat(plane: U8, q: int, stride: int) -> bool:
 def distance_to_edge(plane: U8, q: int, stride: int, room: int) -> int:
     """Return how many pixels from NE on equal W, at most 15 and at most `room`."""
     w, up = plane[q - uint64(1)], q - stride
-    n = int64(0)
-    while n < int64(15) and n < room and plane[up + uint64(1) + uint64(n)] == w:
-        n += int64(1)
+    n = 0
+    while n < 15 and n < room and plane[up + uint64(1) + uint64(n)] == w:
+        n += 1
     return n
 
 
@@ -77,18 +77,16 @@ def run_slots(block: int, w: int, trace: I64, above: U8, tried: int, slots: I64)
     equalled the one above them in succession, at most 15. tried: 1 where no block may be tried.
     """
     run, edge, history = trace[RUN], trace[EDGE], trace[HISTORY]
-    length = min(int64(7), run >> int64(1)) if run < int64(8) else min(int64(7), int64(4) + (run >> int64(4)))
-    if block == int64(1):
-        slots[0] = int64(BLOCK_AT) + ((w << int64(7)) | (above << int64(3)) | length)
-        slots[1] = int64(BLOCK_AT + 32768) + (
-            ((history & int64(15)) << int64(7)) | (above << int64(3)) | length
-        )
-        slots[2] = edge * int64(2)
+    length = min(7, run >> 1) if run < 8 else min(7, 4 + (run >> 4))
+    if block == 1:
+        slots[0] = BLOCK_AT + ((w << 7) | (above << 3) | length)
+        slots[1] = (BLOCK_AT + 32768) + (((history & 15) << 7) | (above << 3) | length)
+        slots[2] = edge * 2
     else:
-        shape = (above << int64(6)) | ((history & int64(3)) << int64(4)) | (tried << int64(3)) | length
-        slots[0] = (w << int64(8)) | (edge << int64(4)) | (tried << int64(3)) | length
-        slots[1] = int64(65536) + ((edge << int64(10)) | shape)
-        slots[2] = int64(32) + edge * int64(2)
+        shape = (above << 6) | ((history & 3) << 4) | (tried << 3) | length
+        slots[0] = (w << 8) | (edge << 4) | (tried << 3) | length
+        slots[1] = 65536 + ((edge << 10) | shape)
+        slots[2] = 32 + edge * 2
 
 
 @inline
@@ -97,24 +95,22 @@ def pair_logit(counters: U32, weights: I32, slots: I64) -> int:
     a = int64(STRETCH[uint64(counters[uint64(slots[0])] >> uint32(20))])
     b = int64(STRETCH[uint64(counters[uint64(slots[1])] >> uint32(20))])
     w = uint64(slots[2])
-    return clamp(
-        (a * int64(weights[w]) + b * int64(weights[w + uint64(1)])) >> int64(16), -LOGIT_MAX, LOGIT_MAX
-    )
+    return clamp((a * int64(weights[w]) + b * int64(weights[w + uint64(1)])) >> 16, -LOGIT_MAX, LOGIT_MAX)
 
 
 @inline
 def pair_train(counters: U32, weights: I32, slots: I64, p16: int, bit: int, gain: int) -> None:
     """Move both weights (by gain / 2^15) and both counters of `pair_logit` towards the bit."""
-    error = (bit << int64(16)) - p16
+    error = (bit << 16) - p16
     for i in range(2):
         at, w = uint64(slots[i]), uint64(slots[2] + i)
         value = int64(counters[at])
-        logit = int64(STRETCH[uint64(value >> int64(20))])
-        weights[w] = int32(int64(weights[w]) + ((logit * error * int64(gain) + int64(16384)) >> int64(15)))
-        p, rate = value >> int64(12), value & int64(4095)
-        p += (((bit * int64((1 << 20) - 1) - p) >> int64(2)) * rate) >> int64(10)
-        rate = max(int64(RATE_MIN), rate - int64(1) - ((rate * rate) >> int64(12)))
-        counters[at] = uint32((p << int64(12)) | rate)
+        logit = int64(STRETCH[uint64(value >> 20)])
+        weights[w] = int32(int64(weights[w]) + ((logit * error * int64(gain) + 16384) >> 15))
+        p, rate = value >> 12, value & 4095
+        p += (((bit * ((1 << 20) - 1) - p) >> 2) * rate) >> 10
+        rate = max(RATE_MIN, rate - 1 - ((rate * rate) >> 12))
+        counters[at] = uint32((p << 12) | rate)
 
 
 @inline
@@ -141,31 +137,31 @@ def code_flat(
     not. `room`: pixels left in the row, this one included; `above`: see run_slots, from this pixel on.
     """
     w = plane[q - uint64(1)]
-    if trace[EDGE] > int64(0):
-        trace[EDGE] -= int64(1)
+    if trace[EDGE] > 0:
+        trace[EDGE] -= 1
     else:
-        trace[EDGE] = distance_to_edge(plane, q, stride, room - int64(1))
-    tried = int64(trace[WAIT] > int64(0))
-    block = int64(trace[EDGE] >= int64(BLOCK) and tried == int64(0) and room >= int64(BLOCK))
+        trace[EDGE] = distance_to_edge(plane, q, stride, room - 1)
+    tried = int64(trace[WAIT] > 0)
+    block = int64(trace[EDGE] >= BLOCK and tried == 0 and room >= BLOCK)
     while True:
-        n = int64(BLOCK) if block == int64(1) else int64(1)
+        n = BLOCK if block == 1 else 1
         run_slots(block, int64(w), trace, int64(above[0]), tried, slots)
         p = squash(pair_logit(counters, weights, slots))
-        bit = int64(0)
+        bit = 0
         if sink is not None:
-            bit = int64(1)
+            bit = 1
             for i in range(n):
                 if plane[q + uint64(i)] != w:
-                    bit = int64(0)
+                    bit = 0
         low, high, code, pos, bit = code_bit(low, high, code, pos, bit, clamp(p, 2, 65534), sink, source)
         pair_train(counters, weights, slots, p, bit, GAIN)
-        if bit == int64(1):
+        if bit == 1:
             for i in range(n):
                 plane[q + uint64(i)] = w
             return low, high, code, pos, n
-        if block == int64(0):
-            return low, high, code, pos, int64(0)
-        block, tried, trace[WAIT] = int64(0), int64(1), int64(BLOCK)
+        if block == 0:
+            return low, high, code, pos, 0
+        block, tried, trace[WAIT] = 0, 1, BLOCK
 
 
 @inline
@@ -173,8 +169,8 @@ def pass_block(trace: I64, above: U8) -> None:
     """Note that 8 pixels equalled W and the pixels above them."""
     for i in range(BLOCK):
         above[i] = min(uint8(15), uint8(above[i] + uint8(1)))
-    trace[EDGE] = max(int64(0), trace[EDGE] - int64(BLOCK - 1))
-    trace[RUN] += int64(BLOCK)
+    trace[EDGE] = max(0, trace[EDGE] - (BLOCK - 1))
+    trace[RUN] += BLOCK
     trace[HISTORY] = int64(0xFFFF)
 
 
@@ -185,7 +181,7 @@ def pass_pixel(plane: U8, q: int, stride: int, flat: bool, trace: I64, above: U8
     is_w, is_n = s == plane[q - uint64(1)], s == plane[q - stride]
     above[0] = min(uint8(15), uint8(above[0] + uint8(1))) if is_n else uint8(0)
     if not flat:
-        trace[EDGE] = int64(0)
-    trace[RUN] = trace[RUN] + int64(1) if is_w else int64(0)
-    trace[WAIT] -= int64(1)
-    trace[HISTORY] = ((trace[HISTORY] << int64(2)) | int64(is_w) | (int64(is_n) << int64(1))) & int64(0xFFFF)
+        trace[EDGE] = 0
+    trace[RUN] = trace[RUN] + 1 if is_w else 0
+    trace[WAIT] -= 1
+    trace[HISTORY] = ((trace[HISTORY] << 2) | int64(is_w) | (int64(is_n) << 1)) & int64(0xFFFF)

@@ -124,16 +124,16 @@ def _prepare(colors: U8, k: int, palettes: Palettes) -> None:
         r, g, b = int64(colors[a * 4]), int64(colors[a * 4 + 1]), int64(colors[a * 4 + 2])
         palettes.used[a] = 0
         palettes.tried[a] = -1
-        palettes.luma[a] = (r * int64(2) + g * int64(5) + b) >> int64(3)
+        palettes.luma[a] = (r * 2 + g * 5 + b) >> 3
         value = uint64(r) | (uint64(g) << uint64(8)) | (uint64(b) << uint64(16))
         palettes.key[a] = (value | (uint64(colors[a * 4 + 3]) << uint64(24))) * K1
         for other in range(k):
             palettes.beside[a, other] = 0
             palettes.below[a, other] = 0
-            far = int64(0)
+            far = 0
             for c in range(4):
                 far += abs(int64(colors[a * 4 + c]) - int64(colors[other * 4 + c]))
-            level = int64(0)
+            level = 0
             for bound in (1, 24, 48, 96, 160, 260, 400):
                 level += int64(far >= int64(bound))
             palettes.apart[a, other] = level
@@ -178,36 +178,36 @@ def _value_hashes(near: I64, key: U64, values: U64) -> None:
 @inline
 def _count_class(n: int) -> int:
     """Return 0 to 6 for a count: 0, 1, 2, 3, then below 8, below 20, more."""
-    return n if n < int64(4) else int64(4) + int64(n >= int64(8)) + int64(n >= int64(20))
+    return n if n < 4 else 4 + int64(n >= 8) + int64(n >= 20)
 
 
 @inline
 def _next_candidate(near: I64, asked: int, k: int, stamp: int, palettes: Palettes) -> tuple[int, int]:
     """Return (the next colour to ask for, how many neighbours were asked or SCORED); neighbours first."""
     tried = palettes.tried
-    while asked < int64(6):
+    while asked < 6:
         s = near[asked]
-        asked += int64(1)
+        asked += 1
         if tried[s] != stamp:
             return s, asked
     w, n = near[0], near[1]
-    best, found = int64(-(1 << 40)), int64(0)
+    best, found = int64(-(1 << 40)), 0
     for s in range(k):
         if tried[s] != stamp:
-            score = (int64(palettes.beside[w, s]) + int64(palettes.below[n, s])) * int64(64)
-            score += min(int64(palettes.used[s]), int64(30)) * int64(2)
-            score -= (palettes.apart[w, s] + palettes.apart[n, s]) * int64(4)
+            score = (int64(palettes.beside[w, s]) + int64(palettes.below[n, s])) * 64
+            score += min(int64(palettes.used[s]), 30) * 2
+            score -= (palettes.apart[w, s] + palettes.apart[n, s]) * 4
             if palettes.used[s] == 0:
-                score -= int64(20)
+                score -= 20
             if score > best:
                 best, found = score, int64(s)
-    return found, int64(SCORED)
+    return found, SCORED
 
 
 @inline
 def _same_mask(s: int, near: I64) -> int:
     """Return twelve bits: which neighbours equal s."""
-    mask = int64(0)
+    mask = 0
     for i in range(12):
         mask |= int64(near[i] == s) << int64(i)
     return mask
@@ -217,8 +217,8 @@ def _same_mask(s: int, near: I64) -> int:
 def _apart(near: I64, s: int, palettes: Palettes) -> int:
     """Return four distance classes in base 8: s to W, s to N, W to N, s to NE."""
     w, n = near[0], near[1]
-    apart = (palettes.apart[w, s] * int64(8) + palettes.apart[n, s]) * int64(8) + palettes.apart[w, n]
-    return apart * int64(8) + palettes.apart[near[3], s]
+    apart = (palettes.apart[w, s] * 8 + palettes.apart[n, s]) * 8 + palettes.apart[w, n]
+    return apart * 8 + palettes.apart[near[3], s]
 
 
 @inline
@@ -226,7 +226,7 @@ def _pattern_hashes(patterns: U64, mask: int, stage: int, kind: int, backs: int,
     """Set hashes[0:4]: which neighbours are equal to each other and to the colour asked for."""
     same = uint64(mask)
     hashes[0] = patterns[0] * uint64(4096 * 16) + same * uint64(16) + uint64(stage) + uint64(1 << 60)
-    hashes[1] = (patterns[1] * K1) ^ (uint64(mask & int64(255)) * K2) ^ kind
+    hashes[1] = (patterns[1] * K1) ^ (uint64(mask & 255) * K2) ^ kind
     hashes[2] = (patterns[2] * K2) ^ (same * K1) ^ kind
     hashes[3] = (same * uint64(4096) + kind * uint64(4) + backs) * K3
 
@@ -235,11 +235,11 @@ def _pattern_hashes(patterns: U64, mask: int, stage: int, kind: int, backs: int,
 def _luma_hashes(near: I64, s: int, luma: I64, mask: int, stage: int, kind: int, hashes: U64) -> None:
     """Set hashes[8:10]: the luma of s and of W and N, and how far s is from where they lead."""
     w, n = luma[near[0]], luma[near[1]]
-    levels = ((luma[s] >> int64(4)) * int64(16) + (w >> int64(4))) * int64(16) + (n >> int64(4))
+    levels = ((luma[s] >> 4) * 16 + (w >> 4)) * 16 + (n >> 4)
     hashes[8] = (uint64(levels) * K4) ^ (kind * K2)
-    slope = uint64(((luma[s] - (w + n - luma[near[2]])) >> int64(3)) + int64(128))
-    middle = uint64(((luma[s] - ((w + n) >> int64(1))) >> int64(3)) + int64(128))
-    hashes[9] = (slope * K2) ^ (middle * K3) ^ (uint64(mask & int64(15)) * K4) ^ (uint64(stage) * K1)
+    slope = uint64(((luma[s] - (w + n - luma[near[2]])) >> 3) + 128)
+    middle = uint64(((luma[s] - ((w + n) >> 1)) >> 3) + 128)
+    hashes[9] = (slope * K2) ^ (middle * K3) ^ (uint64(mask & 15) * K4) ^ (uint64(stage) * K1)
 
 
 @inline
@@ -280,11 +280,11 @@ def code_sprite(
     seen, logits = np.zeros(WIDTH, np.uint32), np.zeros(WIDTH, np.int32)
     shift = uint64(64 - bits)
     rows = np.zeros(3, np.int64)
-    history, n_used, background, stamp = int64(0), int64(0), int64(-1), int64(0)
+    history, n_used, background, stamp = 0, 0, -1, 0
     for y in range(height):
         row = uint64(y + PAD) * stride + uint64(PAD)
         mapmodel.pad_row(plane, row, uint64(width), y == 0)
-        rate = model.rate[0] >> int64(8)
+        rate = model.rate[0] >> 8
         for x in range(width):
             q = row + uint64(x)
             mapmodel.look_around(plane, q, stride, near)
@@ -293,94 +293,88 @@ def code_sprite(
             w, n = near[0], near[1]
             region = uint64((y >> 3) * 8 + (x >> 3))
             w_back = int64(w == background)
-            stamp += int64(1)
-            stage, asked, n_tried, s = int64(0), int64(0), int64(0), int64(-1)
-            while s < int64(0):
+            stamp += 1
+            stage, asked, n_tried, s = 0, 0, 0, -1
+            while s < 0:
                 c, asked = _next_candidate(near, asked, k, stamp, palettes)
-                if asked == int64(SCORED):
+                if asked == SCORED:
                     stage = clamp(stage, 6, N_STAGES - 1)
                 palettes.tried[c] = stamp
-                n_tried += int64(1)
+                n_tried += 1
                 if n_tried == int64(k):
                     s = c
                     break
                 mask = _same_mask(c, near)
                 used = int64(palettes.used[c])
                 use = int64(used > 0) + int64(used >= 3) + int64(used >= 10) + int64(used >= 100)
-                left = min(int64(7), int64(k) - n_used)
+                left = min(7, int64(k) - n_used)
                 near_w, near_n = (
                     _count_class(int64(palettes.beside[w, c])),
                     _count_class(int64(palettes.below[n, c])),
                 )
                 apart = _apart(near, c, palettes)
                 kind = uint64(stage) | (uint64(use) << uint64(4))
-                backs = uint64(int64(c == background) * int64(2) + w_back)
-                counts = ((near_w * int64(8) + near_n) * int64(8) + use) * int64(8) + left
+                backs = uint64(int64(c == background) * 2 + w_back)
+                counts = ((near_w * 8 + near_n) * 8 + use) * 8 + left
                 _pattern_hashes(patterns, mask, stage, kind, backs, hashes)
                 hashes[4] = (uint64(apart) * K4) ^ (kind * K1)
-                hashes[5] = ((region * uint64(64) + uint64(mask & int64(15)) * uint64(4) + backs) * K1) ^ (
+                hashes[5] = ((region * uint64(64) + uint64(mask & 15) * uint64(4) + backs) * K1) ^ (
                     uint64(stage) * K3
                 )
-                hashes[6] = ((uint64(history & int64(4095)) * uint64(16) + uint64(mask & int64(15))) * K2) ^ (
+                hashes[6] = ((uint64(history & 4095) * uint64(16) + uint64(mask & 15)) * K2) ^ (
                     uint64(stage) * K4
                 )
-                hashes[7] = (
-                    (uint64(counts) * K3) ^ (uint64(stage) * K2) ^ (uint64(min(int64(15), n_tried)) * K1)
-                )
+                hashes[7] = (uint64(counts) * K3) ^ (uint64(stage) * K2) ^ (uint64(min(15, n_tried)) * K1)
                 _luma_hashes(near, c, palettes.luma, mask, stage, kind, hashes)
                 _color_hashes(values, palettes.key[c] * K4, hashes)
                 for i in range(N_DIRECT):
                     h = (hashes[i] + uint64(i) * K3) * K2
                     h ^= h >> uint64(32)
                     hashes[i] = h * K1
-                    at[i] = int64(DIRECT_AT) + int64(hashes[i] >> shift)
+                    at[i] = DIRECT_AT + int64(hashes[i] >> shift)
                 for i in range(N_HISTORIES):
                     state = int64(model.histories[hashes[FIRST_KEYED + i] >> (shift - uint64(1))])
-                    at[N_DIRECT + i] = (
-                        int64(DEAD) if state == int64(0) else int64(HISTORY_AT + i * 256) + state
-                    )
-                row_a = stage * int64(64) + use * int64(8) + left
-                rows[0] = row_a * int64(WIDTH)
-                rows[1] = (int64(FIRST_ROWS) + (mask & int64(1023))) * int64(WIDTH)
-                rows[2] = (int64(FIRST_ROWS + MASK_ROWS) + (apart >> int64(3))) * int64(WIDTH)
-                row_r = (mask & int64(255)) * int64(N_STAGES) + stage
+                    at[N_DIRECT + i] = DEAD if state == 0 else int64(HISTORY_AT + i * 256) + state
+                row_a = stage * 64 + use * 8 + left
+                rows[0] = row_a * WIDTH
+                rows[1] = (FIRST_ROWS + (mask & 1023)) * WIDTH
+                rows[2] = ((FIRST_ROWS + MASK_ROWS) + (apart >> 3)) * WIDTH
+                row_r = (mask & 255) * N_STAGES + stage
                 logit = predict23(model.counters, at, STRETCH, model.weights, rows, seen, logits)
                 mixed = squash(logit)
-                p = clamp((mixed + refine(model.refine_a, row_r, logit)) >> int64(1), 2, 65534)
-                bit = int64(0)
+                p = clamp((mixed + refine(model.refine_a, row_r, logit)) >> 1, 2, 65534)
+                bit = 0
                 if sink is not None:
                     bit = int64(int64(plane[q]) == c)
                 low, high, code, pos, bit = code_bit(low, high, code, pos, bit, p, sink, source)
                 step = step_of(bit, mixed, rate)
-                train23(model.counters, at, model.weights, rows, seen, logits, step, bit, int64(RATE_MIN))
+                train23(model.counters, at, model.weights, rows, seen, logits, step, bit, RATE_MIN)
                 model.counters[DEAD] = uint32(HALF)
                 for i in range(N_HISTORIES):
                     place = hashes[FIRST_KEYED + i] >> (shift - uint64(1))
-                    model.histories[place] = NEXT_STATE[
-                        uint64(int64(model.histories[place]) * int64(2) + bit)
-                    ]
+                    model.histories[place] = NEXT_STATE[uint64(int64(model.histories[place]) * 2 + bit)]
                 refine_train(model.refine_a, row_r, logit, bit)
-                if bit == int64(1):
+                if bit == 1:
                     s = c
-                stage += int64(1)
-                model.budget[0] -= int64(1)
+                stage += 1
+                model.budget[0] -= 1
             plane[q] = uint8(s)
-            if background < int64(0):
+            if background < 0:
                 background = s
                 for i in range(PAD * stride):
                     plane[i] = uint8(s)
                 for i in range(PAD):
                     plane[row - uint64(1 + i)] = uint8(s)
             if palettes.used[s] == 0:
-                n_used += int64(1)
+                n_used += 1
             palettes.used[s] += 1
             palettes.beside[w, s] += 1
             palettes.below[n, s] += 1
-            history = ((history << int64(2)) | int64(s == w) | (int64(s == n) << int64(1))) & int64(0xFFFF)
+            history = ((history << 2) | int64(s == w) | (int64(s == n) << 1)) & int64(0xFFFF)
         model.rate[0] = decayed(model.rate[0], LEARNING_RATE_MIN << 8)
-        if model.budget[0] < int64(0):
-            return int64(TOO_MUCH_WORK)
-        if overrun(pos, sink, source) != int64(OK):
+        if model.budget[0] < 0:
+            return TOO_MUCH_WORK
+        if overrun(pos, sink, source) != OK:
             break
     coder[0], coder[1], coder[2], coder[3] = low, high, code, pos
     return overrun(pos, sink, source)

@@ -63,7 +63,9 @@ class MapCoder:
 
     def encode(self) -> bytes:
         """Code the map."""
-        return encode_maps(self.plan, [self.indexed], None)
+        body = encode_maps(self.plan, [self.indexed], None)
+        assert body is not None  # the encoder chose this plan because it has a body
+        return body
 
     def decode(self) -> Indexed:
         """Decode the map."""

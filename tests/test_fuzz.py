@@ -1,0 +1,87 @@
+"""`tools/fuzz.py`: that it finds what is there to be found, and, for a few seconds, that nothing is."""
+
+import os
+import random
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import fuzz
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = [str(ROOT / name) for name in ("codec", "kernels", "tools")]
+
+
+def run(script, *arguments):
+    return subprocess.run(
+        [sys.executable, script, *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(FOLDERS)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", fuzz.TARGETS)
+def test_nothing_is_found_in_a_few_seconds(target, tmp_path):
+    done = run(ROOT / "tools" / "fuzz.py", "--seconds", 5, "--target", target, "--save", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(tmp_path.iterdir()) == []
+    assert ", 0 findings" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("fault", "shown"),
+    [
+        ("raise IndexError('not ours')", "IndexError: not ours"),
+        ("assert False, 'two results'", "AssertionError: two results"),
+        ("os.abort()", "Aborted"),
+        ("while True: pass", "Timeout"),
+        ("bytearray(1 << 42)", "MemoryError"),
+    ],
+)
+def test_faults_are_caught_with_their_input(fault, shown, tmp_path):
+    """A target with a fault for inputs that begin with a bad byte."""
+    script = tmp_path / "faulty.py"
+    script.write_text(
+        textwrap.dedent(
+            f"""
+            import os, sys, fuzz
+
+            def run(data):
+                if data[:1] == b"!":
+                    {fault}
+
+            fuzz.TARGETS["faulty"] = fuzz.Target(lambda: iter([b"?seed", b"#!seed"]), run)
+            sys.exit(fuzz.main())
+            """
+        )
+    )
+    saved = tmp_path / "saved"
+    done = run(script, "--target", "faulty", "--seconds", 1.5, "--timeout", 0.3, "--save", saved)
+    assert done.returncode == 1, done.stdout + done.stderr
+    found = [path.read_bytes() for path in saved.iterdir()]
+    assert found
+    assert all(data.startswith(b"!") for data in found)
+    assert shown in done.stdout
+    replayed = run(script, "--target", "faulty", "--replay", ROOT / "pyproject.toml")
+    assert replayed.stdout == "accepted\n"
+
+
+@given(st.binary(max_size=100), st.lists(st.binary(max_size=100), min_size=1, max_size=3), st.integers())
+def test_mutations_are_bounded_and_repeat(data, others, seed):
+    once, again = (fuzz.mutate(data, others, random.Random(seed)) for _ in range(2))
+    assert once == again
+    assert len(once) <= fuzz.MAX_INPUT
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", fuzz.TARGETS)
+def test_some_seeds_are_good(name):
+    target = fuzz.TARGETS[name]
+    assert any(fuzz.outcome_of(target, data) == "accepted" for data in target.seeds())

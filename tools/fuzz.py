@@ -1,0 +1,422 @@
+"""Feed damaged and made-up bytes to everything that reads bytes.
+
+    python tools/fuzz.py --seconds 60 [--target NAME] [--seed N] [--save FOLDER]
+    python tools/fuzz.py --target NAME --replay FILE
+
+Each input must give pixels or a TriptychError, within `--timeout` seconds and `ROOM` bytes of memory. What is
+accepted is held against a second way to the same result (`Target.run` raises AssertionError if they differ).
+Inputs are mutations of seeds: the vectors under tests/vectors, and streams and bodies made here. An input
+whose outcome is new becomes a seed.
+
+Inputs run in a worker process, which notes each one in a file before it tries it; so whatever ends the worker
+(a signal, a hang, too much memory) leaves its input behind. The parent saves that as FOLDER/TARGET-HASH.bin,
+and starts the next worker until the time is over. The exit code is 1 if anything was found. Run it under
+NUMBA_BOUNDSCHECK=1, with a NUMBA_CACHE_DIR of its own, to have the kernels check every index.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import faulthandler
+import hashlib
+import io
+import json
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import triptych as tp
+from triptych.framing import STREAM_HEADER, FrameType, build_frame, walk
+from triptych.images import Shape
+from triptych.payload import Entry, build_prefix, parse_images
+from triptych.source import open_source
+
+VECTORS = Path(__file__).resolve().parent.parent / "tests" / "vectors"
+LIMITS = tp.Limits(
+    pixels_per_image=1 << 12,
+    images_per_frame=64,
+    payload_bytes=1 << 20,
+    dictionary_bytes=1 << 16,
+    metadata_bytes=1 << 16,
+    decoded_bytes=1 << 16,
+)
+"""Small, so that the time of an input says something about the code rather than about the input's size."""
+ROOM = 1 << 30
+"""Bytes of memory that inputs may take beyond what the seeds took."""
+MAX_INPUT = 1 << 16
+STARTUP = 600
+"""Seconds that a worker may take to compile kernels and run the seeds."""
+
+
+class Target(NamedTuple):
+    """A way into the code: inputs that are good, and what to do with one that may not be."""
+
+    seeds: Callable[[], Iterator[bytes]]
+    run: Callable[[bytes], None]
+
+
+# Targets.
+
+
+def _frames() -> Iterator[tuple[int, int, bytes]]:
+    """Give type, slot and payload of the frames of all vectors."""
+    for data in _streams():
+        try:
+            for frame in walk(open_source(data), tp.Limits()):
+                yield frame.type, frame.slot, bytes(frame.payload)
+        except tp.TriptychError:
+            continue
+
+
+def _streams() -> Iterator[bytes]:
+    yield from (path.read_bytes() for path in sorted(VECTORS.rglob("*.tych")))
+    yield _indexed_stream()
+
+
+@cache
+def _indexed_stream() -> bytes:
+    """Small images in several frames, with keys, a dictionary, metadata and an index."""
+    images = [np.full((4, 5, 3), 20 * n, np.uint8) for n in range(8)]
+    book = tp.Dictionary.build("palette", {}, bytes([0, 0, 0, 255, 90, 90, 90, 255]))
+    target = io.BytesIO()
+    for append, dictionary in ((False, None), (True, book)):
+        with tp.Writer(target, dictionary, append=append, frame_images=2, threads=1) as writer:
+            for number, image in enumerate(images):
+                writer.write(image, key=f"{append}{number}", label=number, metadata={"n": number})
+    return target.getvalue()
+
+
+def read_stream(data: bytes) -> None:
+    """Read a stream in every way: in order, at random, past damage, and its description."""
+    images = []
+    failure = None
+    try:
+        images = list(tp.Reader(data, limits=LIMITS))
+    except tp.TriptychError as error:
+        failure = error
+    reader = tp.Reader(data, limits=LIMITS, damage="skip")
+    with contextlib.suppress(tp.TriptychError):
+        for info, pixels in reader.items():
+            json.dumps(info, default=repr)
+            assert pixels.dtype == np.uint8
+    with contextlib.suppress(tp.TriptychError):
+        for place in (*range(len(reader)), *reader.keys()):
+            with contextlib.suppress(tp.TriptychError):
+                # An index may hide images (only `verify` compares it with the frames), but not change one.
+                pixels = reader[place]
+                assert failure or any(np.array_equal(pixels, image) for image in images)
+    if failure:
+        raise failure
+    report = tp.verify(data, limits=LIMITS)
+    assert report.images == len(images)
+
+
+def read_frame(data: bytes) -> None:
+    """Read a stream of one frame with good checksums: the input is its type, slot and payload."""
+    if len(data) >= 2:
+        read_stream(STREAM_HEADER + build_frame(data[0], data[1], data[2:]))
+
+
+def _frame_seeds() -> Iterator[bytes]:
+    for kind, slot, payload in _frames():
+        yield bytes([kind, slot]) + payload
+
+
+_BODY_PALETTES = (0, 1, 2, 7, 40, 256)
+"""Colours of the dictionaries that a body may use; 0: none."""
+
+
+def _palette(k: int) -> npt.NDArray[np.uint8]:
+    from triptych.modes.reduce import sort_palette
+
+    values = np.arange(256, dtype=np.uint8)
+    colors = np.stack([values * 7, values * 31, values * 101, 255 - values % 3], 1)
+    return sort_palette(np.ascontiguousarray(colors[:k]))[0]
+
+
+def _body_seeds() -> Iterator[bytes]:
+    """Give bodies behind a byte for the dictionary, one for the number of images and two for each shape."""
+    from triptych.modes.indexmaps import BATCH, DENSE, FAST, Indexed, Plan, encode_maps
+
+    rng = np.random.default_rng(1)
+    plans = [Plan(DENSE), Plan(DENSE, 3), Plan(FAST), Plan(FAST, 2), Plan(FAST, 1, 1), Plan(BATCH)]
+    for plan in plans:
+        for number, k in enumerate(_BODY_PALETTES):
+            if k and plan.coder == BATCH:
+                continue
+            for shapes in ([(1, 1)], [(3, 40)], [(20, 20), (1, 30), (9, 2)]):
+                maps = []
+                for height, width in shapes:
+                    colors = _palette(k or min(height * width, 30))
+                    noise = rng.integers(0, len(colors), (height, width))
+                    flat = noise * (rng.random((height, width)) < 0.2)
+                    maps.append(Indexed(colors, flat.astype(np.uint8), float(k)))
+                body = encode_maps(plan, maps, _palette(k) if k else None)
+                if body is not None:
+                    head = [number, len(shapes) - 1, *(side - 1 for shape in shapes for side in shape)]
+                    yield bytes(head) + body
+
+
+def decode_body(data: bytes) -> None:
+    """Decode the body of a k-means frame, and code again what it gives."""
+    from triptych.modes.indexmaps import decode_maps, encode_maps, parse_head
+
+    if len(data) < 2:
+        return
+    k = _BODY_PALETTES[data[0] % len(_BODY_PALETTES)]
+    n = 1 + data[1] % 4
+    sides = data[2 : 2 + 2 * n]
+    if len(sides) < 2 * n:
+        return
+    shapes = [Shape(1 + h % 64, 1 + w % 64, 4) for h, w in zip(sides[::2], sides[1::2], strict=True)]
+    body, palette = memoryview(data)[2 + 2 * n :], _palette(k) if k else None
+    maps = decode_maps(body, shapes, palette, n)
+    assert [m.indices.shape for m in maps] == [shape[:2] for shape in shapes]
+    assert all(m.indices.max() < len(m.colors) for m in maps)
+    again = encode_maps(parse_head(body, n)[0], maps, palette)
+    assert again is not None, "the encoder declines what the decoder accepted"
+    for before, after in zip(maps, decode_maps(memoryview(again), shapes, palette, n), strict=True):
+        assert np.array_equal(before.colors, after.colors)
+        assert np.array_equal(before.indices, after.indices)
+
+
+def _dictionary_seeds() -> Iterator[bytes]:
+    for kind, _, payload in _frames():
+        if kind == FrameType.DICTIONARY:
+            yield payload
+    for k in _BODY_PALETTES[1:]:
+        yield tp.Dictionary.build("palette", {"n_colors": k, "wcss": 1.5}, _palette(k).tobytes()).payload
+
+
+def read_dictionary(data: bytes) -> None:
+    """Take a dictionary's payload for what it may be: a file, a palette, and a palette to encode with."""
+    from triptych.modes.reduce import dictionary_colors
+
+    book = tp.Dictionary(data)
+    assert tp.load_dictionary(book.to_bytes(), limits=LIMITS).id == book.id
+    json.dumps(book.params)
+    colors = dictionary_colors(book)
+    image = colors[:, None]
+    stream = tp.encode(image, mode="kmeans", dictionary=book, lossless=True)
+    assert np.array_equal(tp.decode(stream), image)
+
+
+def _index_seeds() -> Iterator[bytes]:
+    yield _split_index()[1]
+    for kind, _, payload in _frames():
+        if kind == FrameType.INDEX:
+            yield payload
+
+
+@cache
+def _split_index() -> tuple[bytes, bytes]:
+    """Give a stream without its last index, and that."""
+    stream = _indexed_stream()
+    *_, last = walk(open_source(stream), tp.Limits())
+    return stream[: last.offset], bytes(last.payload)
+
+
+def read_index(data: bytes) -> None:
+    """Read a good stream whose index is the input: an index can be wrong, but it cannot change an image."""
+    read_stream(_split_index()[0] + build_frame(FrameType.INDEX, 0, data))
+
+
+def _attachment_seeds() -> Iterator[bytes]:
+    shape, blob = Shape(1, 1, 1), bytes(range(40))
+    some = [{}, {1: blob}, {1: blob, 2: b""}, {1: blob, 3: b"icc", 4: b'{"a":[1,2]}'}, {9: b"?"}]
+    for n in range(1, len(some) + 1):
+        yield build_prefix(1, [Entry(shape, "key" * (i % 2) or None, i, some[i]) for i in range(n)])
+
+
+def read_attachments(data: bytes) -> None:
+    """Parse what a frame says of its images, and build it again."""
+    from triptych.metadata import name_attachments
+
+    images = parse_images(memoryview(data), 0, LIMITS)
+    entries = [images.entry(number) for number in range(len(images.shapes))]
+    for entry in entries:
+        json.dumps(name_attachments(entry.attachments), default=repr)
+    again = parse_images(memoryview(build_prefix(images.mode, entries)), 0, LIMITS)
+    assert [again.entry(number) for number in range(len(entries))] == entries
+
+
+TARGETS = {
+    "stream": Target(_streams, read_stream),
+    "frame": Target(_frame_seeds, read_frame),
+    "body": Target(_body_seeds, decode_body),
+    "dictionary": Target(_dictionary_seeds, read_dictionary),
+    "index": Target(_index_seeds, read_index),
+    "attachments": Target(_attachment_seeds, read_attachments),
+}
+
+
+# Mutation.
+
+_EDGES = (0, 1, 2, 3, 7, 8, 15, 16, 31, 32, 63, 64, 127, 128, 129, 254, 255)
+
+
+def mutate(data: bytes, others: Sequence[bytes], rng: random.Random) -> bytes:
+    """Change an input in one to four places."""
+    out = bytearray(data)
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        start = rng.randrange(len(out) + 1)
+        stop = min(len(out), start + rng.choice((1, 1, 2, 4, 8, 100)))
+        way = rng.randrange(9)
+        if way == 0 and stop > start:
+            out[start] ^= 1 << rng.randrange(8)
+        elif way == 1 and stop > start:
+            out[start] = rng.choice(_EDGES)
+        elif way == 2 and stop > start:
+            out[start] = rng.randrange(256)
+        elif way == 3:
+            out[start:stop] = rng.randbytes(stop - start)
+        elif way == 4:
+            out[start:start] = rng.randbytes(rng.choice((1, 2, 4, 30)))
+        elif way == 5:
+            del out[start:stop]
+        elif way == 6:
+            out[start:start] = out[start:stop]
+        elif way == 7:
+            number = rng.choice((0, 1, 2**31 - 1, 2**31, 2**32 - 1, len(out), rng.getrandbits(32)))
+            out[start : start + 4] = number.to_bytes(4, "little")
+        else:
+            other = rng.choice(others)
+            cut = rng.randrange(len(other) + 1)
+            out[start:] = other[cut:]
+    return bytes(out[:MAX_INPUT])
+
+
+# The worker.
+
+
+def outcome_of(target: Target, data: bytes) -> str:
+    """Run an input; give "accepted", or the error's class and text less its numbers."""
+    try:
+        target.run(data)
+    except tp.TriptychError as error:
+        text = error.args[0] if error.args else ""
+        return f"{type(error).__name__}: {re.sub(r'[0-9a-f]{8,}|[0-9,]+|0x..', '#', str(text))[:80]}"
+    return "accepted"
+
+
+def work(target: Target, seconds: float, seed: int, timeout: float, note: Path) -> None:
+    """Run mutated inputs for so long; print a count of the outcomes."""
+    rng = random.Random(seed)
+    seeds = [data[:MAX_INPUT] for data in target.seeds()]
+    outcomes: Counter[str] = Counter()
+    with note.open("r+b") as file:
+        for data in seeds:
+            _write_note(file, data)
+            outcomes[outcome_of(target, data)] += 1
+        _limit_memory()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            data = mutate(rng.choice(seeds), seeds, rng)
+            _write_note(file, data)
+            # Ends the process from a thread of its own, whatever the main thread is at.
+            faulthandler.dump_traceback_later(timeout, exit=True)
+            outcome = outcome_of(target, data)
+            faulthandler.cancel_dump_traceback_later()
+            if outcome not in outcomes and len(seeds) < 10_000:
+                seeds.append(data)
+            outcomes[outcome] += 1
+    print(json.dumps(outcomes))
+
+
+def _write_note(file: io.BufferedRandom, data: bytes) -> None:
+    file.seek(0)
+    file.write(len(data).to_bytes(4, "little") + data)
+    file.flush()
+
+
+def _read_note(note: Path) -> bytes:
+    content = note.read_bytes()
+    return content[4 : 4 + int.from_bytes(content[:4], "little")]
+
+
+def _limit_memory() -> None:
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    pages = Path("/proc/self/statm")
+    if pages.exists():
+        now = int(pages.read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (now + ROOM, resource.RLIM_INFINITY))
+
+
+# The parent.
+
+
+def fuzz(name: str, seconds: float, seed: int, timeout: float, save: Path) -> int:
+    """Run workers on a target for so long; give the number of inputs saved."""
+    end = time.monotonic() + seconds
+    outcomes: Counter[str] = Counter()
+    findings = 0
+    while (left := end - time.monotonic()) > 0:
+        with tempfile.TemporaryDirectory() as folder:
+            note = Path(folder) / "input"
+            note.write_bytes(bytes(4))
+            command = [sys.executable, "-X", "faulthandler", sys.argv[0], "--worker", str(note)]
+            command += ["--target", name, "--seconds", str(left), "--seed", str(seed)]
+            command += ["--timeout", str(timeout)]
+            try:
+                done = subprocess.run(
+                    command, capture_output=True, text=True, check=False, timeout=left + timeout + STARTUP
+                )
+                cause, printed = done.stderr, done.stdout
+                failed = done.returncode != 0
+            except subprocess.TimeoutExpired:
+                cause, printed, failed = "the worker does not end", "", True
+            if failed:
+                data = _read_note(note)
+                findings += 1
+                save.mkdir(parents=True, exist_ok=True)
+                path = save / f"{name}-{hashlib.sha256(data).hexdigest()[:16]}.bin"
+                path.write_bytes(data)
+                print(f"{name}: {len(data)} bytes saved as {path}\n{cause[-3000:]}", flush=True)
+            else:
+                outcomes.update(json.loads(printed.splitlines()[-1]))
+        seed += 1_000_003
+    total = sum(outcomes.values())
+    accepted = outcomes["accepted"]
+    print(f"{name}: {total:,} inputs, {accepted:,} accepted, {len(outcomes)} outcomes, {findings} findings")
+    return findings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; give its exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=60, help="in all, shared by the targets")
+    parser.add_argument("--target", choices=TARGETS, help="default: all, one after the other")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--timeout", type=float, default=2, help="seconds for one input")
+    parser.add_argument("--save", type=Path, default=Path("fuzz-findings"), help="folder for what is found")
+    parser.add_argument("--replay", type=Path, help="run one saved input, here, with its traceback")
+    parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    if given.worker is not None:
+        work(TARGETS[given.target], given.seconds, given.seed, given.timeout, given.worker)
+        return 0
+    if given.replay is not None:
+        print(outcome_of(TARGETS[given.target], given.replay.read_bytes()))
+        return 0
+    names = [given.target] if given.target else list(TARGETS)
+    share = given.seconds / len(names)
+    findings = [fuzz(name, share, given.seed, given.timeout, given.save) for name in names]
+    return int(any(findings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
