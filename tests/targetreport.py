@@ -88,7 +88,7 @@ def report():
 
 
 def compiled():
-    """Look into the LLVM IR of each signature of each coding kernel: functions, and lines that name a float."""
+    """Look into the LLVM IR of each coding kernel, by signature: functions, and lines that name a float."""
     found = {}
     for kernel in CODING_KERNELS:
         for number, signature in enumerate(kernel.signatures):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from triptych.errors import InvalidOption, LimitExceeded
 
 RATIO_FREE_PIXELS = 1 << 20
+RATIO_FREE_IMAGES = 64
 """A frame of at most so many pixels may have any number of pixels for each byte."""
 
 
@@ -54,9 +55,10 @@ class Limits:
         if amount > getattr(self, name):
             raise LimitExceeded(f"Limits.{name} allows {getattr(self, name):,}, and this needs {amount:,}")
 
-    def least_payload(self, pixels: int) -> int:
-        """Bytes that the payload of a frame of so many pixels must have at least."""
-        return -(-pixels // self.pixels_per_byte) if pixels > RATIO_FREE_PIXELS else 0
+    def least_payload(self, pixels: int, n_images: int) -> int:
+        """Bytes that the payload of a frame of so many pixels and images must have at least."""
+        for_pixels = -(-pixels // self.pixels_per_byte) if pixels > RATIO_FREE_PIXELS else 0
+        return max(for_pixels, n_images - RATIO_FREE_IMAGES)
 
 
 DEFAULT = Limits()

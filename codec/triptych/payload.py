@@ -10,7 +10,7 @@ import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from triptych.errors import InvalidFrame, InvalidOption, UnsupportedFeature
+from triptych.errors import InvalidFrame, InvalidOption, LimitExceeded, UnsupportedFeature
 from triptych.framing import INLINE_ID_LEN, INLINE_SLOT
 from triptych.images import Shape
 from triptych.limits import Limits
@@ -145,8 +145,12 @@ def _parse_shapes(
     if not vary:
         shapes *= count
     pixels = shapes[0].pixels * count if not vary else sum(shape.pixels for shape in shapes)
-    if len(payload) < limits.least_payload(pixels):
-        limits.check("pixels_per_byte", -(-pixels // len(payload)))
+    least = limits.least_payload(pixels, count)
+    if len(payload) < least:
+        raise LimitExceeded(
+            f"{count:,} images of {pixels:,} pixels need a payload of at least {least:,} bytes, "
+            f"not {len(payload):,}"
+        )
     return shapes, position
 
 

@@ -278,7 +278,9 @@ class Writer:
                 )
             options = dataclasses.replace(options, target_size=options.target_size - around)
         self._is_first = False
-        least = self._limits.least_payload(sum(entry.shape.pixels for entry in batch.entries))
+        least = self._limits.least_payload(
+            sum(entry.shape.pixels for entry in batch.entries), len(batch.entries)
+        )
         keys = [entry.key for entry in batch.entries]
         job = Job(self._mode.name, batch.pixels, options, self._dictionary, prefix, least, slot, keys)
         for encoded in self._pool.submit(encode_frame, job):

@@ -30,7 +30,7 @@ from triptych_kernels.contextmix import (
     train23,
 )
 from triptych_kernels.histories import NEXT_STATE, STATE_P
-from triptych_kernels.mapmodel import K1, K4, PAD
+from triptych_kernels.mapmodel import K1, K4, PAD, Scratch
 from triptych_kernels.palettetree import Tree
 from triptych_kernels.rangecoder import code_bit, overrun
 from triptych_kernels.status import OK
@@ -177,6 +177,7 @@ def code_dense(
     model: DenseModel,
     line_bits: int,
     n_flags: int,
+    scratch: Scratch,
     coder: U64,
     sink: U8 | None,
     source: U8 | None,
@@ -185,22 +186,18 @@ def code_dense(
 
     IN/OUT plane u8 (see mapmodel; the encoder's is full); IN colors u8 (k * 4), n_channels 4 if any colour
     is not opaque, else 3; tree palettetree.Tree; model DenseModel IN/OUT; n_flags 0 to 3 candidates a
-    pixel; coder IN/OUT; sink u8 (encoder) or None; source u8 (decoder) or None.
+    pixel; scratch new_scratch(width); coder IN/OUT; sink u8 (encoder) or None; source u8 (decoder) or None.
     """
     k = int64(tree.path.size)
     n_nodes = max(1, k - 1)
     placed_at = n_nodes + FLAG_ROWS
     equal_at = placed_at + PLACED_ROWS
-    rows = np.zeros(3, np.int64)
     low, high, code, pos = coder[0], coder[1], coder[2], coder[3]
     stride = uint64(width + 2 * PAD)
-    near, hashes = np.zeros(12, np.int64), np.zeros(13, np.uint64)
-    at, found, slots = np.zeros(23, np.int64), np.zeros(N_HISTORIES, np.int64), np.zeros(3, np.int64)
-    seen, logits = np.zeros(WIDTH, np.uint32), np.zeros(WIDTH, np.int32)
-    predictions, placed = np.full(32, 255 * 8, np.int32), np.zeros(32, np.int32)
-    offsets, candidates = np.zeros((4, 12), np.int32), np.zeros((2, 4), np.int64)
-    above = np.zeros(width, np.uint8)
-    trace = np.zeros(4, np.int64)
+    near, hashes, at, rows = scratch.near, scratch.hashes, scratch.at, scratch.rows
+    found, slots, trace, above = scratch.found, scratch.slots, scratch.trace, scratch.above
+    seen, logits, candidates = scratch.seen, scratch.logits, scratch.candidates
+    predictions, placed, offsets = scratch.predictions, scratch.placed, scratch.offsets
     for y in range(height):
         row = uint64(y + PAD) * stride + uint64(PAD)
         mapmodel.pad_row(plane, row, uint64(width), y == 0)

@@ -25,7 +25,7 @@ from triptych_kernels.contextmix import (
     step_of,
     train7,
 )
-from triptych_kernels.mapmodel import K1, K4, PAD
+from triptych_kernels.mapmodel import K1, K4, PAD, Scratch
 from triptych_kernels.palettetree import Tree
 from triptych_kernels.rangecoder import code_bit, overrun
 from triptych_kernels.status import OK
@@ -119,6 +119,7 @@ def code_fast(
     line_bits: int,
     n_flags: int,
     pairs: int,
+    scratch: Scratch,
     coder: U64,
     sink: U8 | None,
     source: U8 | None,
@@ -130,16 +131,13 @@ def code_fast(
     k = int64(tree.path.size)
     n_nodes = max(1, k - 1)
     second_at = n_nodes + FLAG_ROWS
-    rows = np.zeros(2, np.int64)
     hashed_at = N_DIRECT * (4096 + n_nodes * 1024)
     low, high, code, pos = coder[0], coder[1], coder[2], coder[3]
     stride = uint64(width + 2 * PAD)
-    near, hashes, found = np.zeros(12, np.int64), np.zeros(4, np.uint64), np.zeros(3, np.int64)
-    at, slots = np.zeros(7, np.int64), np.zeros(3, np.int64)
-    seen, logits = np.zeros(WIDTH, np.uint32), np.zeros(WIDTH, np.int32)
-    predictions, placed = np.full(32, 255 * 8, np.int32), np.zeros(32, np.int32)
-    candidates = np.zeros((2, 4), np.int64)
-    above, trace = np.zeros(width, np.uint8), np.zeros(4, np.int64)
+    near, hashes, at, rows = scratch.near, scratch.hashes, scratch.at, scratch.rows
+    found, slots, trace, above = scratch.found, scratch.slots, scratch.trace, scratch.above
+    seen, logits, candidates = scratch.seen, scratch.logits, scratch.candidates
+    predictions, placed = scratch.predictions, scratch.placed
     for y in range(height):
         row = uint64(y + PAD) * stride + uint64(PAD)
         mapmodel.pad_row(plane, row, uint64(width), y == 0)

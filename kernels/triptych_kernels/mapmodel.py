@@ -10,7 +10,7 @@ order W N NW NE WW NN NNE NWW NEE NNW WWW NNN. FORMAT.md section 6.5 is the law 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -18,7 +18,7 @@ from numba import int64, types, uint8, uint16, uint64
 from numba.extending import intrinsic
 
 from triptych_kernels._jit import inline
-from triptych_kernels.arrays import I64, U8, U16, U64
+from triptych_kernels.arrays import I32, I64, U8, U16, U32, U64
 from triptych_kernels.contextmix import _pointer
 
 PAD = 4
@@ -28,6 +28,55 @@ K1 = uint64(0x9E3779B97F4A7C15)
 K2 = uint64(0xD6E8FEB86659FD93)
 K3 = uint64(0xA0761D6478BD642F)
 K4 = uint64(0xE7037ED1A0B428DB)
+
+
+class Scratch(NamedTuple):
+    """Work arrays of one image, for all three coders; made by the caller, as kernels compile faster without.
+
+    near i64 (12): see look_around. hashes u64 (16). at i64 (23), rows i64 (3), seen u32 (24), logits i32
+    (24): see contextmix. found i64 (13): lines of histories. slots i64 (3), trace i64 (4), above u8 (width):
+    see runs. candidates i64 (2, 4): see list_candidates. predictions, placed i32 (32), offsets i32 (4, 12):
+    see colormodel. patterns u64 (3), values u64 (6): see spritemap.
+    """
+
+    near: I64
+    hashes: U64
+    at: I64
+    rows: I64
+    seen: U32
+    logits: I32
+    found: I64
+    slots: I64
+    trace: I64
+    above: U8
+    candidates: I64
+    predictions: I32
+    placed: I32
+    offsets: I32
+    patterns: U64
+    values: U64
+
+
+def new_scratch(width: int) -> Scratch:
+    """Return the work arrays of an image; predictions begin as those of an opaque alpha."""
+    return Scratch(
+        np.zeros(12, np.int64),
+        np.zeros(16, np.uint64),
+        np.zeros(23, np.int64),
+        np.zeros(3, np.int64),
+        np.zeros(24, np.uint32),
+        np.zeros(24, np.int32),
+        np.zeros(13, np.int64),
+        np.zeros(3, np.int64),
+        np.zeros(4, np.int64),
+        np.zeros(width, np.uint8),
+        np.zeros((2, 4), np.int64),
+        np.full(32, 255 * 8, np.int32),
+        np.zeros(32, np.int32),
+        np.zeros((4, 12), np.int32),
+        np.zeros(3, np.uint64),
+        np.zeros(6, np.uint64),
+    )
 
 
 def new_plane(height: int, width: int) -> U8:

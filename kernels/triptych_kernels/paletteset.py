@@ -33,10 +33,23 @@ HAS_ALPHA, HAS_COLOR = 1, 2
 
 
 class PaletteModel(NamedTuple):
-    """Adaptive state over the palettes of a frame: counters u32, weights i32 (64 rows of 8)."""
+    """Adaptive state over the palettes of a frame: counters u32, weights i32 (64 rows of 8); and work arrays.
+
+    at i64 (7), rows i64 (2), seen u32 (8), logits i32 (8): see contextmix. facts i64 (8): see _surroundings.
+    first, end, depths i64, prefixes u64 (40): the nodes that wait, depth first: at most one a level.
+    """
 
     counters: U32
     weights: I32
+    at: I64
+    rows: I64
+    seen: U32
+    logits: I32
+    facts: I64
+    first: I64
+    end: I64
+    depths: I64
+    prefixes: U64
 
 
 def new_model() -> PaletteModel:
@@ -44,6 +57,15 @@ def new_model() -> PaletteModel:
     return PaletteModel(
         np.full(SIZE_AT + 256 + 4, HALF, np.uint32),
         np.repeat(np.array([17000, 0], np.int32), 32 * WIDTH),
+        np.zeros(7, np.int64),
+        np.zeros(2, np.int64),
+        np.zeros(WIDTH, np.uint32),
+        np.zeros(WIDTH, np.int32),
+        np.zeros(8, np.int64),
+        np.zeros(40, np.int64),
+        np.zeros(40, np.int64),
+        np.zeros(40, np.int64),
+        np.zeros(40, np.uint64),
     )
 
 
@@ -226,12 +248,10 @@ def code_keys(
     """
     low, high, code, pos = coder[0], coder[1], coder[2], coder[3]
     n_bits = int64(channels.size)
-    at, facts, rows = np.zeros(7, np.int64), np.zeros(8, np.int64), np.zeros(2, np.int64)
-    seen, logits = np.zeros(WIDTH, np.uint32), np.zeros(WIDTH, np.int32)
+    at, facts, rows, seen, logits = model.at, model.facts, model.rows, model.seen, model.logits
     # Depth first, left first: at most one waiting node a level.
-    first, end = np.zeros(40, np.int64), np.zeros(40, np.int64)
-    depths, prefixes = np.zeros(40, np.int64), np.zeros(40, np.uint64)
-    end[0] = n_keys
+    first, end, depths, prefixes = model.first, model.end, model.depths, model.prefixes
+    first[0], end[0], depths[0], prefixes[0] = 0, n_keys, 0, uint64(0)
     waiting = 1
     last, last2, any_last = uint64(0), uint64(0), False
     while waiting > 0:

@@ -30,7 +30,7 @@ from triptych_kernels.contextmix import (
     train23,
 )
 from triptych_kernels.histories import NEXT_STATE, STATE_P
-from triptych_kernels.mapmodel import K1, K2, K3, K4, PAD
+from triptych_kernels.mapmodel import K1, K2, K3, K4, PAD, Scratch
 from triptych_kernels.rangecoder import code_bit, overrun
 from triptych_kernels.status import OK, TOO_MUCH_WORK
 
@@ -59,8 +59,8 @@ DECISIONS_FREE = 4096
 class SpriteModel(NamedTuple):
     """Adaptive state of a frame: counters u32 (2^bits), weights i32 rows of 16, refinements, rate i64 (1).
 
-    budget i64 (1): decisions that may still come. A decision may cost next to no bits and a pixel up to 255 of
-    them, so without a bound a small message could keep a decoder busy for hours.
+    budget i64 (1): decisions that may still come. A decision may cost next to no bits and a pixel up to 255
+    of them, so without a bound a small message could keep a decoder busy for hours.
     """
 
     counters: U32
@@ -263,6 +263,7 @@ def code_sprite(
     model: SpriteModel,
     bits: int,
     palettes: Palettes,
+    scratch: Scratch,
     coder: U64,
     sink: U8 | None,
     source: U8 | None,
@@ -270,16 +271,15 @@ def code_sprite(
     """Code one image of a batch; return OK or a status.
 
     IN/OUT plane u8 (see mapmodel; the encoder's is full); IN colors u8 (k * 4); model SpriteModel IN/OUT;
-    palettes scratch; coder IN/OUT; sink u8 (encoder) or None; source u8 (decoder) or None.
+    palettes: work; scratch new_scratch(width); coder IN/OUT; sink u8 (encoder) or None; source u8 (decoder)
+    or None.
     """
     _prepare(colors, k, palettes)
     low, high, code, pos = coder[0], coder[1], coder[2], coder[3]
     stride = uint64(width + 2 * PAD)
-    near, patterns, values = np.zeros(12, np.int64), np.zeros(3, np.uint64), np.zeros(6, np.uint64)
-    hashes, at = np.zeros(N_DIRECT, np.uint64), np.zeros(N_DIRECT + N_HISTORIES, np.int64)
-    seen, logits = np.zeros(WIDTH, np.uint32), np.zeros(WIDTH, np.int32)
+    near, patterns, values, hashes = scratch.near, scratch.patterns, scratch.values, scratch.hashes
+    at, rows, seen, logits = scratch.at, scratch.rows, scratch.seen, scratch.logits
     shift = uint64(64 - bits)
-    rows = np.zeros(3, np.int64)
     history, n_used, background, stamp = 0, 0, -1, 0
     for y in range(height):
         row = uint64(y + PAD) * stride + uint64(PAD)

@@ -18,6 +18,7 @@ from indexed import (
 from triptych.errors import InvalidFrame
 from triptych.images import Shape
 from triptych.modes.indexmaps import BATCH, DENSE, FAST, Indexed, Plan, decode_maps, encode_maps
+from triptych_kernels import spritemap
 from triptych_kernels.palettetree import build_tree
 
 plans = st.sampled_from(PLANS)
@@ -231,6 +232,15 @@ def test_the_batch_coder_declines_what_takes_too_many_decisions(shape):
     assert encode_maps(Plan(BATCH), [Indexed(colors, make_map("noise", *shape, 256, 0))], None) is None
     body = encode_maps(Plan(BATCH), [Indexed(colors, make_map("runs", *shape, 256, 0))], None)
     assert body is not None
+
+
+def test_the_batch_coder_stops_within_a_row(monkeypatch):
+    """A picture may be one row: waiting for its end would be waiting for all of it."""
+    made, new_model = [], spritemap.new_model
+    monkeypatch.setattr(spritemap, "new_model", lambda *args: made.append(new_model(*args)) or made[-1])
+    colors = make_palette("rgb", 256, 0)
+    assert encode_maps(Plan(BATCH), [Indexed(colors, make_map("noise", 1, 5000, 256, 0))], None) is None
+    assert made[0].budget[0] >= -256
 
 
 @pytest.mark.slow

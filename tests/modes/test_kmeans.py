@@ -92,7 +92,7 @@ def test_quality_trades_error_for_bytes():
 
 @pytest.mark.parametrize("target", [300, 500, 900, 1500])
 def test_target_size(target):
-    data = tp.encode(photo(), target_size=target, effort="fast")
+    data = tp.encode(photo(), target_size=target)
     assert target * 0.8 < len(data) <= target
     assert len(tp.encode(photo(), target_size=target, n_colors=16, effort="fast")) <= target
 

@@ -104,9 +104,7 @@ def _sum_labels(
     return sums
 
 
-def _mean_error(
-    histogram: Histogram, planes: npt.NDArray[np.int32], sums: npt.NDArray[np.int64]
-) -> float:
+def _mean_error(histogram: Histogram, planes: npt.NDArray[np.int32], sums: npt.NDArray[np.int64]) -> float:
     """Mean squared distance of all pixels from their colours, as |x|^2 - 2 x.c + |c|^2 summed by label."""
     colors = planes.astype(np.int64)
     squares = (planes_of(packed_colors(histogram.colors)).astype(np.int64) ** 2).sum(axis=0)

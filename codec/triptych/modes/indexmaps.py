@@ -93,12 +93,11 @@ class _MapCoder:
     ) -> int:
         """Code one plane; return a status."""
         head = (plane, shape.height, shape.width, self.colors, self.n_channels, self.tree)
+        tail = (mapmodel.new_scratch(shape.width), coder, sink, source)
         if self.plan.coder == DENSE:
-            status = densemap.code_dense(*head, self.dense, self.bits, self.plan.n_flags, coder, sink, source)
+            status = densemap.code_dense(*head, self.dense, self.bits, self.plan.n_flags, *tail)
         else:
-            status = fastmap.code_fast(
-                *head, self.fast, self.bits, self.plan.n_flags, self.plan.pairs, coder, sink, source
-            )
+            status = fastmap.code_fast(*head, self.fast, self.bits, self.plan.n_flags, self.plan.pairs, *tail)
         return int(status)
 
 
@@ -108,7 +107,7 @@ class _BatchCoder:
     def __init__(self, n_pixels: int) -> None:
         self.bits = _bits_for(2 * n_pixels, 14, 22)
         self.model = spritemap.new_model(self.bits, n_pixels)
-        self.scratch = spritemap.new_palettes()
+        self.palettes = spritemap.new_palettes()
 
     def code(
         self,
@@ -129,7 +128,8 @@ class _BatchCoder:
                 len(colors),
                 self.model,
                 self.bits,
-                self.scratch,
+                self.palettes,
+                mapmodel.new_scratch(shape.width),
                 coder,
                 sink,
                 source,

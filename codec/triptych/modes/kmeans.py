@@ -45,8 +45,8 @@ SIZE_ROOM = 1.6
 """Likewise in bytes: a palette whose plain map is this much too large."""
 FEW_COLORS = 8
 """From here down a search for a size tries every halving of the palette: they are quick, and none is sure."""
-BUSY = 0.5
-"""Share of pixels unlike both W and N above which candidates do not pay."""
+BUSY = 0.2
+"""Share of pixels unlike both W and N above which effort fast does without candidates."""
 
 
 def strength_of(quality: int | None) -> float:
