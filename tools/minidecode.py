@@ -312,6 +312,8 @@ def read_image_fields(
     pixels = sum(height * width for height, width, _ in shapes)
     if pixels > 2**20 and pixels > MAX_PIXELS_PER_BYTE * payload_length:
         raise TooLarge("pixels for each byte")
+    if count > payload_length + 64:
+        raise TooLarge("images for each byte")
     keys: list[str | None] = [None] * count
     labels: list[int | None] = [None] * count
     attachments: list[dict[int, bytes]] = [{}] * count

@@ -559,6 +559,7 @@ def bad_images(body: bytes) -> Iterator[tuple[str, Bad]]:
     yield "count-bomb", bomb("2^32 images", 1, 2**32, shape)
     yield "count-bomb-vary", bomb("2^32 shapes", 0x11, 2**32, shape)
     yield "ratio-bomb", bomb("2^30 pixels in some bytes", 1, 1024, shape_bytes(1024, 1024, 1))
+    yield "images-bomb", bomb("60,000 images of a pixel in some bytes", 1, 60_000, shape_bytes(1, 1, 1))
     yield "decoded-bomb", bomb("2.25 GiB of pixels", 1, 9, shape_bytes(8192, 8192, 4), 9216)
 
 
