@@ -358,6 +358,8 @@ def code_sprite(
                     s = c
                 stage += 1
                 model.budget[0] -= 1
+            if model.budget[0] < 0:  # at each pixel: a row may be the whole image
+                return int64(TOO_MUCH_WORK)
             plane[q] = uint8(s)
             if background < 0:
                 background = s
@@ -372,8 +374,6 @@ def code_sprite(
             palettes.below[n, s] += 1
             history = ((history << 2) | int64(s == w) | (int64(s == n) << 1)) & int64(0xFFFF)
         model.rate[0] = decayed(model.rate[0], LEARNING_RATE_MIN << 8)
-        if model.budget[0] < 0:
-            return TOO_MUCH_WORK
         if overrun(pos, sink, source) != OK:
             break
     coder[0], coder[1], coder[2], coder[3] = low, high, code, pos
