@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from hypothesis import strategies as st
+from triptych.fit.colors import sort_palette
 from triptych.images import Shape
 from triptych.modes.indexmaps import BATCH, DENSE, FAST, Indexed, Plan
-from triptych.modes.reduce import sort_palette
 
 SEEDS = st.integers(0, 2**32 - 1)
 PALETTE_KINDS = ("rgba", "rgb", "grey", "grey and alpha", "near", "on a line", "two ends")

@@ -140,7 +140,7 @@ _BODY_PALETTES = (0, 1, 2, 7, 40, 256)
 
 
 def _palette(k: int) -> npt.NDArray[np.uint8]:
-    from triptych.modes.reduce import sort_palette
+    from triptych.fit.colors import sort_palette
 
     values = np.arange(256, dtype=np.uint8)
     colors = np.stack([values * 7, values * 31, values * 101, 255 - values % 3], 1)

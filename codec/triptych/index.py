@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from triptych.errors import FormatError, InvalidFrame, LimitExceeded
 from triptych.framing import HEADER_LEN, FrameType, check_stream_header, read_frame
-from triptych.limits import Limits
+from triptych.limits import RATIO_FREE_IMAGES, Limits
 from triptych.source import Source
 
 FRAME_DTYPE = np.dtype([("offset", "<u8"), ("count", "<u4"), ("crc", "<u4")])
@@ -119,8 +119,13 @@ def _check_tables(index: PartIndex, keys: npt.NDArray[np.void], offset: int) -> 
     for name, offsets in (("frames", index.frames["offset"]), ("bindings", index.bindings)):
         if len(offsets) and (offsets[0] < HEADER_LEN or offsets[-1] >= offset or not _ascends(offsets)):
             raise InvalidFrame(f"offsets of {name} in an INDEX frame do not ascend within the part")
-    if index.n_frames and (index.frames["count"].min() < 1 or index.n_images > MAX_IMAGES):
-        raise InvalidFrame("numbers of images in an INDEX frame", got=index.n_images)
+    if index.n_frames:
+        counts, starts = index.frames["count"].astype(np.int64), index.frames["offset"].astype(np.int64)
+        # A payload of n bytes holds at most n + 64 images (FORMAT.md section 3.1), so the length of a reader,
+        # which `list` allocates, stays in proportion to the bytes that are there.
+        room = np.diff(starts, append=offset) + RATIO_FREE_IMAGES
+        if counts.min() < 1 or (counts > room).any() or index.n_images > MAX_IMAGES:
+            raise InvalidFrame("numbers of images in an INDEX frame", got=index.n_images)
     tied = keys["hash"][1:] == keys["hash"][:-1]
     in_order = (keys["hash"][1:] > keys["hash"][:-1]) | (tied & (keys["image"][1:] > keys["image"][:-1]))
     if len(keys) and (keys["image"].max() >= index.n_images or not in_order.all()):

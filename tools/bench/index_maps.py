@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from triptych.modes.reduce import sort_palette
+from triptych.fit.colors import sort_palette
 from triptych_kernels import paletteset
 from triptych_kernels.rangecoder import finish_encoding, new_coder
 

@@ -45,8 +45,8 @@ def fit(mode: str, images: Iterable[Any], **options: Any) -> Dictionary:
     InvalidImage
         No image at all, or something that is none.
     """
+    from triptych.fit.colors import sort_palette
     from triptych.fit.kmeans import MAX_COLORS, fit_auto, fit_palette
-    from triptych.modes.kmeans import sort_palette
 
     checked = make_options(options)
     if mode != "kmeans":

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from triptych_kernels.histogram import find_unique
 from triptych_kernels.nearest import SCALE, pack_colors, table_len, unpack_points
+from triptych_kernels.paletteset import HAS_ALPHA, HAS_COLOR, colors_to_keys
 
 Colors = npt.NDArray[np.uint8]
 
@@ -168,3 +169,22 @@ def round_centers(centers: npt.NDArray[np.int32]) -> Colors:
     whole = np.maximum(alpha, 1) * SCALE
     rgb = np.where(alpha > 0, (centers[:3] * 255 * 2 + whole) // (2 * whole), 0)
     return np.concatenate([np.minimum(rgb, 255), alpha[None]]).T.astype(np.uint8)
+
+
+def sort_palette(colors: Colors) -> tuple[Colors, npt.NDArray[np.int64]]:
+    """Give colours in the order of their keys (FORMAT.md section 6.3, layout 3), and where each went.
+
+    Parameters
+    ----------
+    colors : uint8 (k, 4)
+
+    Examples
+    --------
+    >>> colors = np.array([[9, 9, 9, 255], [0, 0, 0, 255]], np.uint8)
+    >>> sort_palette(colors)[1]
+    array([1, 0])
+    """
+    order = np.argsort(colors_to_keys(colors, HAS_ALPHA | HAS_COLOR), kind="stable")
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    return np.ascontiguousarray(colors[order]), place

@@ -27,10 +27,10 @@ from triptych.modes.indexmaps import (
     encode_maps,
     parse_head,
 )
-from triptych.modes.reduce import Picture, dictionary_colors, from_indices, sort_palette
+from triptych.modes.reduce import Picture, dictionary_colors, from_indices
 from triptych.options import Options
 
-__all__ = ["MODE", "sort_palette"]
+__all__ = ["MODE"]
 
 BATCH_PIXELS = 1 << 14
 """Images up to this size share a frame."""

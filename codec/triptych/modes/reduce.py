@@ -15,6 +15,7 @@ from triptych_kernels import paletteset
 
 from triptych.dictionary import Dictionary
 from triptych.errors import DictionaryMismatch, InvalidFrame, TooManyColors
+from triptych.fit.colors import sort_palette
 from triptych.fit.kmeans import (
     MAX_COLORS,
     Histogram,
@@ -28,27 +29,6 @@ from triptych.fit.kmeans import (
 from triptych.images import Pixels
 from triptych.modes.indexmaps import Colors, Indexed, IndexMap
 from triptych.options import Options
-
-
-def sort_palette(colors: Colors) -> tuple[Colors, npt.NDArray[np.int64]]:
-    """Give colours in the order of their keys (FORMAT.md section 6.3, layout 3), and where each went.
-
-    Parameters
-    ----------
-    colors : uint8 (k, 4)
-
-    Examples
-    --------
-    >>> colors = np.array([[9, 9, 9, 255], [0, 0, 0, 255]], np.uint8)
-    >>> sort_palette(colors)[1]
-    array([1, 0])
-    """
-    order = np.argsort(
-        paletteset.colors_to_keys(colors, paletteset.HAS_ALPHA | paletteset.HAS_COLOR), kind="stable"
-    )
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    return np.ascontiguousarray(colors[order]), place
 
 
 def dictionary_colors(dictionary: Dictionary) -> Colors:
