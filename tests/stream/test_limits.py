@@ -10,7 +10,7 @@ import pytest
 import triptych as tp
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import small_records, write_stream
+from strategies import same_images, small_records, write_stream
 from triptych.framing import STREAM_HEADER, FrameType, build_frame
 from triptych.metadata import MAX_ATTACHMENTS
 from triptych.varint import build_varint
@@ -228,3 +228,17 @@ def test_a_part_has_32_bits_for_its_images():
     index.add_frame(16, MAX_IMAGES, 0, [])
     with pytest.raises(tp.LimitExceeded, match="another stream"):
         index.add_frame(32, 1, 0, [])
+
+
+def test_an_index_cannot_claim_more_images_than_bytes():
+    """A length is what `list` allocates; found by fuzzing, as a MemoryError from 142 bytes."""
+    stream = write_stream(small_records(2), frame_images=1)
+    length = struct.unpack("<I", stream[-20:-16])[0]
+    payload = bytearray(stream[-length + 16 :])
+    payload[12 + 16 + 8 : 12 + 16 + 12] = (2**32 - 3).to_bytes(4, "little")
+    lying = stream[:-length] + build_frame(FrameType.INDEX, 0, bytes(payload))
+    with tp.Reader(lying) as reader:
+        assert len(reader) == 2
+        assert same_images(list(reader), small_records(2))
+    with pytest.raises(tp.InvalidFrame):
+        tp.verify(lying)
