@@ -84,8 +84,10 @@ def test_lossless_failures_leave_the_others_of_the_frame_alone(tmp_path, run, fo
     noise = np.random.default_rng(0).integers(0, 256, (30, 30, 3), np.uint8)
     Image.fromarray(noise).save(folder / "noise.png")
     result = run("encode", folder, "--lossless", "-o", tmp_path / "x.tych", code=1)
-    assert "noise.png: lossless needs at most 256 colours" in only_line(result)
+    assert "noise.png: the picture has 900 colours" in only_line(result)
     assert len(tp.Reader((tmp_path / "x.tych").read_bytes())) == 4
+    result = run("encode", folder / "noise.png", "--lossless", "-k", "16", "-o", tmp_path / "z.tych", code=1)
+    assert "noise.png: the picture has 900 colours, lossless k-means holds at most 16" in only_line(result)
     book = tmp_path / "book.tych"
     run("fit", "kmeans", folder / "a.png", "-o", book)
     result = run("encode", folder, "--lossless", "-D", book, "-o", tmp_path / "y.tych", code=1)

@@ -20,6 +20,7 @@ from triptych.errors import (
     TargetUnreachable,
     TooManyColors,
 )
+from triptych.options import make_options
 
 if TYPE_CHECKING:
     from triptych.dictionary import Dictionary
@@ -127,8 +128,10 @@ class _Job:
         """
         if not self.options.get("lossless"):
             return True
+        from triptych.modes.kmeans import check_lossless
+
         try:
-            _check_lossless(picture, self.dictionary)
+            check_lossless(picture.pixels, make_options(self.options), self.dictionary)
         except EncodeError as error:
             self._failures.add(each.name, error)
             return False
@@ -152,18 +155,3 @@ def _load(dictionary: str | None) -> Dictionary | None:
         return None
     with naming(f"dictionary {dictionary}"):
         return load_dictionary(dictionary)
-
-
-def _check_lossless(picture: Picture, dictionary: Dictionary | None) -> None:
-    from PIL import Image
-
-    from triptych.fit.kmeans import MAX_COLORS
-    from triptych.modes.reduce import dictionary_colors, to_rgba
-
-    colors = Image.fromarray(to_rgba(picture.pixels)).getcolors(MAX_COLORS)
-    if colors is None:
-        raise TooManyColors(f"lossless needs at most {MAX_COLORS} colours, and this has more")
-    if dictionary is not None:
-        known = set(map(tuple, dictionary_colors(dictionary).tolist()))
-        if any(color not in known for _, color in colors):
-            raise InvalidImage("lossless needs a dictionary with all its colours, and this has others")
