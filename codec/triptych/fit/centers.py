@@ -45,7 +45,7 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    "fast": Recipe(12, 2000, 8, 3, 3, 3),
+    "fast": Recipe(12, 2000, 8, 2, 3, 1),
     "default": Recipe(40, 4000, 15, 16, 5, 10),
     "max": Recipe(40, 4000, 15, 40, 5, 60, restarts=3),
 }
