@@ -1,4 +1,4 @@
-"""`tools/fuzz.py`: that it finds what is there to be found, and, for a few seconds, that nothing is."""
+"""`tools/fuzz.py`: that it finds what is there to be found, and, for a minute, that nothing is."""
 
 import os
 import random
@@ -28,8 +28,8 @@ def run(script, *arguments):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", fuzz.TARGETS)
-def test_nothing_is_found_in_a_few_seconds(target, tmp_path):
-    done = run(ROOT / "tools" / "fuzz.py", "--seconds", 3, "--target", target, "--save", tmp_path)
+def test_nothing_is_found_in_ten_seconds(target, tmp_path):
+    done = run(ROOT / "tools" / "fuzz.py", "--seconds", 10, "--target", target, "--save", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert list(tmp_path.iterdir()) == []
     assert ", 0 findings" in done.stdout
