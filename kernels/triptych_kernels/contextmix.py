@@ -248,6 +248,14 @@ predict23, train23 = _make_predict(23, 3), _make_train(23, 3)
 
 
 @inline
+def trained(counter: int, bit: int, rate_min: int) -> int:
+    """Return a counter after one more bit, by the rule of `train`."""
+    p, rate = counter >> 12, counter & 4095
+    p += (((bit * ((1 << 20) - 1) - p) >> 2) * rate) >> 10
+    return (p << 12) | max(int64(rate_min), rate - 1 - ((rate * rate) >> 12))
+
+
+@inline
 def step_of(bit: int, p16: int, rate: int) -> int:
     """Return the step of `train`: the prediction error times the learning rate (8 fractional bits)."""
     return (((int64(bit) << 16) - int64(p16)) * int64(rate)) >> 8

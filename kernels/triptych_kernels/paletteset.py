@@ -15,7 +15,7 @@ from numba import int64, uint64
 
 from triptych_kernels._jit import inline, kernel
 from triptych_kernels.arrays import I32, I64, U8, U32, U64
-from triptych_kernels.contextmix import HALF, STRETCH, clamp, predict7, squash, step_of, train7
+from triptych_kernels.contextmix import HALF, STRETCH, clamp, predict7, squash, step_of, train7, trained
 from triptych_kernels.mapmodel import K1, K2, K3, K4
 from triptych_kernels.rangecoder import code_bit, overrun
 from triptych_kernels.status import BAD_SYMBOL
@@ -124,11 +124,9 @@ def _code_plain(
 ) -> tuple[int, int, int, int, int]:
     """Code a bit with the probability of one counter, and train the counter."""
     value = int64(counters[at])
-    p, rate = value >> 12, value & 4095
-    low, high, code, pos, bit = code_bit(low, high, code, pos, bit, clamp(p >> 4, 32, 65504), sink, source)
-    p += (((bit * ((1 << 20) - 1) - p) >> 2) * rate) >> 10
-    rate = max(RATE_MIN, rate - 1 - ((rate * rate) >> 12))
-    counters[at] = np.uint32((p << 12) | rate)
+    p16 = clamp(value >> 16, 32, 65504)
+    low, high, code, pos, bit = code_bit(low, high, code, pos, bit, p16, sink, source)
+    counters[at] = np.uint32(trained(value, bit, RATE_MIN))
     return low, high, code, pos, bit
 
 

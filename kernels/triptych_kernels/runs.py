@@ -11,7 +11,7 @@ from numba import int32, int64, uint8, uint32, uint64
 
 from triptych_kernels._jit import inline
 from triptych_kernels.arrays import I32, I64, U8, U32
-from triptych_kernels.contextmix import LOGIT_MAX, STRETCH, clamp, squash
+from triptych_kernels.contextmix import LOGIT_MAX, STRETCH, clamp, squash, trained
 from triptych_kernels.rangecoder import code_bit
 
 BLOCK = 8
@@ -107,10 +107,7 @@ def pair_train(counters: U32, weights: I32, slots: I64, p16: int, bit: int, gain
         value = int64(counters[at])
         logit = int64(STRETCH[uint64(value >> 20)])
         weights[w] = int32(int64(weights[w]) + ((logit * error * int64(gain) + 16384) >> 15))
-        p, rate = value >> 12, value & 4095
-        p += (((bit * ((1 << 20) - 1) - p) >> 2) * rate) >> 10
-        rate = max(RATE_MIN, rate - 1 - ((rate * rate) >> 12))
-        counters[at] = uint32((p << 12) | rate)
+        counters[at] = uint32(trained(value, bit, RATE_MIN))
 
 
 @inline
