@@ -46,7 +46,7 @@ SIZE_ROOM = 1.6
 FEW_COLORS = 8
 """From here down a search for a size tries every halving of the palette: they are quick, and none is sure."""
 BUSY = 0.2
-"""Share of pixels unlike both W and N above which effort fast does without candidates."""
+"""Share of pixels unlike both W and N above which candidates and the batch coder do not pay."""
 
 
 def strength_of(quality: int | None) -> float:
@@ -166,20 +166,19 @@ def _busyness(indices: IndexMap) -> float:
 
 def _plans(maps: Sequence[Indexed], palette: Colors | None, effort: str) -> list[Plan]:
     """List the plans to try, for this effort."""
-    small = all(m.indices.size <= BATCH_PIXELS for m in maps)
-    if palette is None and small and (len(maps) > 1 or effort != "fast"):
-        plans = [Plan(BATCH)]
-        if len(maps) > 1:
-            return plans
-    else:
-        plans = []
+    n_pixels = sum(m.indices.size for m in maps)
+    batch = palette is None and all(m.indices.size <= BATCH_PIXELS for m in maps)
+    if batch and len(maps) > 1:
+        return [Plan(BATCH)]
     busy = _busyness(maps[0].indices) > BUSY
     if effort == "fast":
         return [Plan(FAST, 0, pairs=1) if busy else Plan(FAST, 3)]
-    n_pixels = sum(m.indices.size for m in maps)
+    plans = [Plan(DENSE)]
     if effort == "max" or n_pixels <= SMALL_PIXELS:
-        return [*plans, Plan(DENSE, 0), Plan(DENSE, 3)]
-    return [Plan(DENSE)]
+        plans.append(Plan(DENSE, 3))
+    if batch and (effort == "max" or not busy):
+        plans.append(Plan(BATCH))
+    return plans
 
 
 def _search(picture: Picture, palette: Colors | None, options: Options) -> tuple[_Trial, Indexed]:
