@@ -85,7 +85,7 @@ class PathSource:
     """A regular file. Reads carry their own offset, so threads and forked processes share it safely."""
 
     def __init__(self, path: str) -> None:
-        self._handle = open(path, "rb", buffering=0)  # noqa: SIM115
+        self._handle = open(path, "rb", buffering=0)  # noqa: SIM115  # closed by close()
         self._lock = threading.Lock()
         self.size = os.fstat(self._handle.fileno()).st_size
 

@@ -57,7 +57,7 @@ DECISIONS_FREE = 4096
 
 
 class SpriteModel(NamedTuple):
-    """Adaptive state of a frame: counters u32 (2^bits), weights i32 rows of 16, refinements, rate i64 (1).
+    """Adaptive state of a frame: counters u32 (2^bits), weights i32 rows of WIDTH, refinements, rate i64 (1).
 
     budget i64 (1): decisions that may still come. A decision may cost next to no bits and a pixel up to 255
     of them, so without a bound a small message could keep a decoder busy for hours.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from PIL import Image, ImageFile, ImageSequence
 
@@ -118,8 +118,8 @@ class TriptychImageFile(ImageFile.ImageFile):
             try:
                 if self._reader is None:
                     self.fp.seek(self._start)
-                    damage = "skip" if ImageFile.LOAD_TRUNCATED_IMAGES else "raise"
-                    self._reader = Reader(self.fp, _LIMITS, damage=damage)  # type: ignore[arg-type]
+                    damage: Literal["raise", "skip"] = "skip" if ImageFile.LOAD_TRUNCATED_IMAGES else "raise"
+                    self._reader = Reader(self.fp, _LIMITS, damage=damage)
                 pixels = self._reader[self._frame]
             except TriptychError as error:
                 raise OSError(f"broken Triptych stream: {error}") from error

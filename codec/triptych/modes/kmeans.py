@@ -38,7 +38,7 @@ BATCH_IMAGES = 64
 SHARED_FRAME_PIXELS = 1 << 18
 """Pixels of a frame whose images have a dictionary's palette."""
 SMALL_PIXELS = 1 << 16
-"""Below this, default effort tries every plan that maximal effort tries: it costs no time to speak of."""
+"""Up to this size, default effort also tries candidates: it costs no time to speak of."""
 PSNR_ROOM = 1.0
 """Decibels above the target that the palette of a search starts from; the rest goes to rate-aware mapping."""
 SIZE_ROOM = 1.6
