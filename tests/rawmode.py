@@ -12,11 +12,12 @@ class RawMode:
 
     name = "raw"
     code = 15
+    default_dictionary = None
 
     def encode_frame(self, images, options, dictionary):
         return b"".join((image ^ self._mask(dictionary)).tobytes() for image in images)
 
-    def decode_frame(self, body, shapes, dictionary, start, stop):
+    def decode_frame(self, body, shapes, dictionary, start, stop, n_components=None):
         if len(body) < sum(shape.nbytes for shape in shapes):
             raise InvalidFrame("the body is too short")
         images, position = [], 0

@@ -18,7 +18,7 @@ import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from types import MappingProxyType
 
@@ -225,18 +225,22 @@ class Decoder:
     def read_images(self, slot: int, payload: bytes) -> None:
         """Decode an IMAGES frame."""
         fields = Fields(payload)
-        palette = None
+        dictionary = None
         if slot == 255:
-            palette = read_palette_dictionary(self.find(fields.take(16)))
+            dictionary = self.find(fields.take(16))
         elif slot:
             if slot not in self.bound:
                 raise Invalid("an empty slot is used")
-            palette = read_palette_dictionary(self.find(self.bound[slot]))
-        shapes, keys, labels, attachments = read_image_fields(fields, len(payload))
+            dictionary = self.find(self.bound[slot])
+        mode, shapes, keys, labels, attachments = read_image_fields(fields, len(payload))
         self.decoded += sum(height * width * channels for height, width, channels in shapes)
         if self.decoded > MAX_DECODED:
             raise TooLarge("decoded bytes in all")
-        pixels = decode_body(fields.rest(), shapes, palette)
+        if mode == 1:
+            palette = None if dictionary is None else read_palette_dictionary(dictionary)
+            pixels = decode_body(fields.rest(), shapes, palette)
+        else:
+            pixels = decode_pca(fields.rest(), shapes, dictionary)
         for image in zip(pixels, keys, labels, attachments, strict=True):
             self.images.append(Image(*image))
 
@@ -299,9 +303,9 @@ Shape = tuple[int, int, int]
 
 def read_image_fields(
     fields: Fields, payload_length: int
-) -> tuple[list[Shape], list[str | None], list[int | None], list[dict[int, bytes]]]:
+) -> tuple[int, list[Shape], list[str | None], list[int | None], list[dict[int, bytes]]]:
     head = fields.u8()
-    if head & 15 != 1:
+    if head & 15 not in (1, 2):
         raise Unsupported(f"mode {head & 15}")
     count = fields.varint()
     if count == 0 or (count == 1 and head & 16):
@@ -324,7 +328,7 @@ def read_image_fields(
     if head & 128:
         last: dict[int, bytes] = {}
         attachments = [read_attachments(fields, last) for _ in range(count)]
-    return shapes, keys, labels, attachments
+    return head & 15, shapes, keys, labels, attachments
 
 
 def read_shape(fields: Fields) -> Shape:
@@ -784,15 +788,19 @@ class Node:
     threshold: int
     inverse: int
     children: list[int]
+    leaves: tuple[int, int, int]
     page: int = 0
     slot: int = 0
 
 
-def build_tree(colors: Colors) -> list[Node]:
+def build_tree(colors: Colors) -> tuple[list[Node], list[int]]:
+    """Return the nodes, and the indices of the leaves from the 0 side to the 1 side."""
     nodes: list[Node] = []
+    leaves: list[int] = []
 
     def split(members: list[int]) -> int:
         if len(members) == 1:
+            leaves.append(members[0])
             return -1 - members[0]
         n = len(members)
         best = -1
@@ -807,7 +815,8 @@ def build_tree(colors: Colors) -> list[Node]:
         low = max(1, 35 * n // 100)
         high = min(max(low + 1, (65 * n + 99) // 100), n - 1)
         cut = max(range(low, high + 1), key=lambda j: (x[j] - x[j - 1], -abs(j - n // 2), j))
-        node = Node(direction, 4 * (x[cut] + x[cut - 1]), 2**24 // max(512, math.isqrt(best) // n), [])
+        inverse, first = 2**24 // max(512, math.isqrt(best) // n), len(leaves)
+        node = Node(direction, 4 * (x[cut] + x[cut - 1]), inverse, [], (first, first + cut, first + n))
         number = len(nodes)
         nodes.append(node)
         node.children = [split(members[:cut])]
@@ -826,7 +835,7 @@ def build_tree(colors: Colors) -> list[Node]:
             nodes[number].page, nodes[number].slot = page, slot
             queue += [child for child in nodes[number].children if child >= 0]
         pages += queue
-    return nodes
+    return nodes, leaves
 
 
 # ---- Surroundings, runs, predictions (6.5) --------------------------------------------------------
@@ -865,30 +874,31 @@ def mix_hash(h: int) -> int:
     return h ^ h >> 32
 
 
-def hash_surroundings(near: Sequence[int]) -> tuple[list[int], tuple[int, int]]:
-    """Return the 13 stirred hashes and the two slots of the match tables."""
+def stir(hashes: Sequence[int]) -> list[int]:
+    stirred = [(h + i + 1) * K2 & U64 for i, h in enumerate(hashes)]
+    return [s ^ s >> 29 for s in stirred]
+
+
+def hash_surroundings(near: Sequence[int]) -> tuple[list[int], list[int], tuple[int, int]]:
+    """Return the three hashes of the fast coder, the nine of the dense one, and two match slots."""
     w, n, nw, ne, ww, nn, nne, nww, nee, nnw, www, nnn = (index + 1 for index in near)
-    h0 = (w * K1 & U64) ^ (n * K2 & U64)
-    h1 = mix_hash((h0 ^ (nw * K3 & U64) ^ (ne * K4 & U64)) * K1)
-    h2 = mix_hash((h1 ^ (ww * K1 & U64) ^ (nn * K3 & U64)) * K2)
-    h3 = mix_hash((h2 ^ (nne * K2 & U64) ^ (nww * K3 & U64) ^ (nee * K4 & U64)) * K1)
-    h4 = mix_hash((h3 ^ (nnw * K1 & U64) ^ (www * K3 & U64) ^ (nnn * K4 & U64)) * K2)
-    hashes = [
-        h0, h1, h2, h3, h4,
+    two = (w * K1 & U64) ^ (n * K2 & U64)
+    four = mix_hash((two ^ (nw * K3 & U64) ^ (ne * K4 & U64)) * K1)
+    six = mix_hash((four ^ (ww * K1 & U64) ^ (nn * K3 & U64)) * K2)
+    nine = mix_hash((six ^ (nne * K2 & U64) ^ (nww * K3 & U64) ^ (nee * K4 & U64)) * K1)
+    twelve = mix_hash((nine ^ (nnw * K1 & U64) ^ (www * K3 & U64) ^ (nnn * K4 & U64)) * K2)
+    dense = [
         w * K1,
         n * K2,
-        h0 ^ (nw * K3),
-        h0 ^ (ne * K4),
+        six,
+        nine,
+        twelve,
         (w * K2) ^ (ww * K3),
         (n * K3) ^ (nn * K1),
         (n * K1) ^ (nw * K2) ^ (ne * K3),
         (w * K1) ^ (ne * K2) ^ (ww * K3),
-    ]  # fmt: skip
-    stirred = []
-    for i, h in enumerate(hashes):
-        s = (h + i + 1) * K2 & U64
-        stirred.append(s ^ s >> 29)
-    return stirred, ((h3 * K2 & U64) >> 48, (h2 * K2 & U64) >> 48)
+    ]
+    return stir([two, four, six]), stir(dense), ((nine * K2 & U64) >> 48, (six * K2 & U64) >> 48)
 
 
 class TreeModel:
@@ -898,7 +908,7 @@ class TreeModel:
 
     def __init__(self, colors: Colors, n_flags: int) -> None:
         self.colors, self.n_flags = colors, n_flags
-        self.nodes = build_tree(colors)
+        self.nodes, self.leaves = build_tree(colors)
         self.channels = (0, 1, 2, 3) if any(color[3] < 255 for color in colors) else (0, 1, 2)
         run = 1000000 << 12 | 2560
         self.run_counters = [run] * (114688 + 128 * 16)
@@ -908,6 +918,7 @@ class TreeModel:
     def decode_map(self, decoder: RangeDecoder, colors: Colors, height: int, width: int) -> list[list[int]]:
         """Decode an index map, row by row."""
         self.decoder = decoder
+        self.begin_map(width)
         around = Surroundings(width)
         steady = [0] * width  # `above`
         self.history = 0
@@ -918,6 +929,7 @@ class TreeModel:
             edge = run = wait = x = 0
             while x < width:
                 near = around.around(x)
+                self.x = x
                 w, n = near[:2]
                 flat = all(index == w for index in near[1:6])
                 same = 0
@@ -947,9 +959,16 @@ class TreeModel:
                 self.history = (self.history << 2 | (index == w) | 2 * (index == n)) & 0xFFFF
                 x += 1
             rows.append(around.end_row())
-            self.rate.end_row()
+            self.end_row()
             decoder.check()
         return rows
+
+    def begin_map(self, width: int) -> None:
+        """Begin an image."""
+
+    def end_row(self) -> None:
+        """End a row of pixels."""
+        self.rate.end_row()
 
     def decide_run(self, block: bool, w: int, edge: int, tried: int, run: int, steady: int) -> int:
         """Decode a block decision or a run decision."""
@@ -968,7 +987,7 @@ class TreeModel:
         """Decode a pixel that no run decided: flags, then the walk."""
         w, n, nw, ne, ww, nn, _, nww, nee = near[:9]
         self.near = near
-        self.hashes, slots = hash_surroundings(near)
+        self.few_hashes, self.hashes, slots = hash_surroundings(near)
         self.page = -1
         pairs = (w, n), (w, nw), (nw, n), (n, ne), (w, ww), (n, nn), (ne, nee), (nw, nww)
         self.equal = sum((a == b) << i for i, (a, b) in enumerate(pairs))
@@ -1079,6 +1098,63 @@ def page_hash(h: int, page: int) -> int:
 # ---- Dense (6.6) ----------------------------------------------------------------------------------
 
 
+class Regression:
+    """The weights of twelve neighbours for the blocks of an image, by local least squares."""
+
+    def __init__(self, width: int) -> None:
+        self.above = np.zeros(((width - 1) // 16 + 3, 13, 13), np.int64)
+        self.begin_row()
+
+    def begin_row(self) -> None:
+        """Forget the row."""
+        self.block = -1
+        self.fresh, self.left = np.zeros((2, 13, 13), np.int64)
+
+    def move_to(self, block: int) -> None:
+        """Add the sums of the blocks before `block` to those kept."""
+        for j in range(max(0, self.block), block):
+            fresh = self.fresh >> 3
+            self.left += fresh - (self.left >> 2)
+            self.above[j + 1] += fresh - (self.above[j + 1] >> 3)
+            self.fresh = np.zeros((13, 13), np.int64)
+        self.block = block
+
+    def solve(self) -> None:
+        """Set the taps of this block."""
+        before, here, behind = self.above[self.block : self.block + 3]
+        sums = here + ((3 * (before + behind)) >> 2) + self.left
+        m = [[int(value) for value in row] for row in sums]
+        for i, pull in enumerate((1024, 1024, -410, 410)):
+            m[12][i] += pull
+        for i in range(12):
+            m[i][i] += 2048
+        factors = [[0] * 13 for _ in range(12)]
+        for i in range(12):
+            for r in range(i + 1, 13):
+                factor = factors[i][r] = (m[r][i] << 30) // m[i][i]
+                for j in range(i + 1, min(r, 11) + 1):
+                    m[r][j] -= (factor * m[j][i]) >> 30
+        self.taps = [0] * 12
+        for i in reversed(range(12)):
+            total = sum(factors[i][j] * self.taps[j] for j in range(i + 1, 12))
+            self.taps[i] = clamp((factors[i][12] >> 14) - (total >> 30), -(2**19), 2**19)
+
+    def learn(self, offsets: list[int]) -> None:
+        """Add the products of thirteen offsets."""
+        self.fresh += np.outer(offsets, offsets)
+
+
+def halving(exponent: int) -> int:
+    """Return about 2^(22 - exponent / 256)."""
+    exponent = min(exponent, 31 * 256 + 255)
+    part = exponent & 255
+    return (65536 - 172 * part + (44 * part * part >> 8)) << 6 >> (exponent >> 8)
+
+
+def luma_and_differences(r: int, g: int, b: int) -> tuple[int, int, int]:
+    return (r + 2 * g + b) >> 2, r - g, b - g
+
+
 class DenseModel(TreeModel):
     """The dense coder."""
 
@@ -1087,39 +1163,75 @@ class DenseModel(TreeModel):
         self.inner = inner = max(1, len(colors) - 1)
         self.bits = clamp((pixels * 13 * (1 if len(colors) <= 16 else 2) // 4).bit_length(), 12, 20)
         self.lines = bytearray(16 << self.bits)
-        self.tree_histories, self.flag_histories = 0, 13 * 256
-        self.flag_counters = 26 * 256
+        self.tree_histories, self.flag_histories = 0, 9 * 256
+        self.flag_counters = 18 * 256
         self.color_counters = self.flag_counters + 5 * 4096
-        self.dead = self.color_counters + 10 * inner * 1024
-        self.counters = HISTORY_COUNTERS * 26 + [HALF] * (self.dead + 1 - self.flag_counters)
-        self.mixer = Mixer(24, (inner + 192, 65536 * 42 // 230), (257, 0), (1024, 0))
+        self.dead = self.color_counters + 5 * inner * 1024
+        self.counters = HISTORY_COUNTERS * 18 + [HALF] * (self.dead + 1 - self.flag_counters)
+        weight = 65536 * 42 // 230
+        self.mixers = (
+            Mixer(16, (inner + 192, weight), (257, 0), (1024, 0), (1025, 0)),
+            Mixer(16, (8 * inner + 192, weight), (1025, 0), (65, 0), (2, 0)),
+        )
         self.first_refinement, self.third_refinement = Refinement(inner + 192), Refinement(1024)
-        self.rate = Rate(160, 30)
-        self.taps = [[32768, 32768, -13107, 13107] + [0] * 8 for _ in range(4)]
+        self.rate = Rate(100, 22)
+        self.means = [[240 << 8] * 3 for _ in range(72)]
+
+    def begin_map(self, width: int) -> None:
+        """Begin an image."""
+        self.regression = Regression(width)
+        self.errors = [0] * (width + 2)
+        self.last_block = (width - 1) // 16
+
+    def end_row(self) -> None:
+        """End a row of pixels."""
+        super().end_row()
+        self.regression.move_to(self.last_block + 1)
+        self.regression.begin_row()
 
     def predict(self) -> None:
-        """Set the predictions, and the adaptive one in the place of the second mean."""
+        """Set the predictions, the local one in the place of the second mean, and the odds."""
         super().predict()
+        if self.regression.block != self.x // 16:
+            self.regression.move_to(self.x // 16)
+            self.regression.solve()
         self.offsets = {}
         for channel in self.channels:
             mean = self.predictions[1][channel]
             offsets = [8 * self.colors[index][channel] - mean for index in self.near]
-            total = sum(tap * offset for tap, offset in zip(self.taps[channel], offsets, strict=True))
+            total = sum(tap * offset for tap, offset in zip(self.regression.taps, offsets, strict=True))
             self.predictions[6][channel] = clamp(mean + (total >> 16), -2048, 4096)
             self.offsets[channel] = offsets
+        self.point = luma_and_differences(*self.predictions[6][:3])
+        w, n, ne = self.errors[self.x : self.x + 3]
+        around = 8 + 2 * (w + n) + ne
+        bits = around.bit_length()
+        self.kind = 4 * bits + (around >> (bits - 3) & 3)
+        factors = [(44528 << 8) // max(1024, mean) for mean in self.means[self.kind]]
+        self.sums = [0]
+        for index in self.leaves:
+            r, g, b, _ = (8 * value for value in self.colors[index])
+            leaf = luma_and_differences(r, g, b)
+            z = sum(
+                ((a - p) * factor >> 12) ** 2 for a, p, factor in zip(leaf, self.point, factors, strict=True)
+            )
+            self.sums.append(self.sums[-1] + halving(z) + (halving(z >> 4) >> 7) + 1)
 
     def learn_pixel(self, index: int) -> None:
-        """Move the taps."""
+        """Learn the offsets and the errors."""
+        color = self.colors[index]
         for channel, offsets in self.offsets.items():
-            error = 8 * self.colors[index][channel] - self.predictions[6][channel]
-            gain = error * 75497 // (3840 + sum(offset * offset for offset in offsets))
-            self.taps[channel] = [
-                clamp(tap + ((gain * offset) >> 6), -(2**20), 2**20)
-                for tap, offset in zip(self.taps[channel], offsets, strict=True)
-            ]
+            self.regression.learn([*offsets, 8 * color[channel] - self.predictions[1][channel]])
+        r, g, b, _ = (8 * value for value in color)
+        leaf = luma_and_differences(r, g, b)
+        errors = [abs(a - p) for a, p in zip(leaf, self.point, strict=True)]
+        self.errors[self.x + 1] = sum(errors)
+        means = self.means[self.kind]
+        for i, error in enumerate(errors):
+            means[i] += ((error << 8) - means[i]) >> 5
 
     def find_lines(self, page: int) -> None:
-        """Set `found` to where the 13 lines of a page begin."""
+        """Set `found` to where the nine lines of a page begin."""
         if page == self.page:
             return
         self.page = page
@@ -1137,22 +1249,36 @@ class DenseModel(TreeModel):
                     self.lines[16 * line : 16 * line + 16] = bytes([check]) + bytes(15)
             self.found.append(16 * line)
 
-    def decide(self, slot: int, histories: int, others: list[int], rows: tuple[int, int, int]) -> int:
-        """Decode a decision: 13 histories at `slot`, their tables from `histories` on, 10 other counters."""
+    def decide(
+        self,
+        slot: int,
+        histories: int,
+        others: list[int],
+        odds: int | None,
+        rows: tuple[int, int, int, int],
+        second_rows: tuple[int, int, int, int],
+    ) -> int:
+        """Decode a decision: nine histories at `slot`, tables from `histories` on; five counters; odds."""
         places = []
         for i, line in enumerate(self.found):
             state = self.lines[line + slot]
             places.append(histories + 256 * i + state if state else self.dead)
         places += others
         values = [self.counters[place] for place in places]
-        first, second, third = rows
-        base = self.inner + 192
-        logit, mixed = self.mixer.mix(
-            [STRETCH[value >> 20] for value in values], first, base + second, base + 257 + third
-        )
+        logits = [STRETCH[value >> 20] for value in values]
+        logits.append(0 if odds is None else STRETCH[odds])
+        first, _, third, _ = rows
+        starts = (0, self.inner + 192, self.inner + 449, self.inner + 1473)
+        second_starts = (0, 8 * self.inner + 192, 8 * self.inner + 1217, 8 * self.inner + 1282)
+        one, other = self.mixers
+        d1, _ = one.mix(logits, *(a + b for a, b in zip(starts, rows, strict=True)))
+        d2, _ = other.mix(logits, *(a + b for a, b in zip(second_starts, second_rows, strict=True)))
+        logit = (d1 + d2) >> 1
+        mixed = squash(logit)
         ra, rb = self.first_refinement.refine(first, logit), self.third_refinement.refine(third, logit)
         bit = self.decoder.decide(clamp((2 * mixed + ra + rb + 2) >> 2, 2, 65534))
-        self.mixer.learn(bit, self.rate.value >> 8)
+        one.learn(bit, self.rate.value >> 8)
+        other.learn(bit, self.rate.value >> 8)
         for place, value in zip(places, values, strict=True):
             if place != self.dead:
                 self.counters[place] = train(value, bit, 16)
@@ -1173,34 +1299,32 @@ class DenseModel(TreeModel):
             12288 + 64 * (self.equal & 63) + 16 * self.level + same,
             16384 + 16 * candidate + same,
         )
-        others = [self.flag_counters + context for context in contexts] + [self.dead] * 5
-        rows = self.inner + 64 * stage + 16 * self.level + same, 256, 256 + 256 * stage + self.equal
-        return self.decide(slot, self.flag_histories, others, rows)
+        others = [self.flag_counters + context for context in contexts]
+        flag = 64 * stage + 16 * self.level + same
+        rows = self.inner + flag, 256, 256 + 256 * stage + self.equal, 1024
+        second_rows = 8 * self.inner + flag, 1024, 64, 1
+        return self.decide(slot, self.flag_histories, others, None, rows, second_rows)
 
     def decide_node(self, number: int, node: Node, z: list[int]) -> int:
         """Decode on which side of a node it goes on."""
         self.find_lines(node.page)
-        b2, b3, b4, b5, b6, b7 = (class_b(value) for value in z[2:])
-        c2, c3, c4, c5 = (class_c(value) for value in z[2:6])
+        b2, b3, b4, b6 = (class_b(z[j]) for j in (2, 3, 4, 6))
         contexts = (
-            8 * class_a(z[0]) + self.texture,
-            8 * class_a(z[1]) + self.texture,
             8 * class_a(z[6]) + self.texture,
             32 * b2 + b3,
             32 * b3 + b4,
-            32 * b2 + b5,
-            100 * c2 + 10 * c3 + c4,
-            100 * c2 + 10 * c3 + c5,
-            32 * b6 + b7,
             32 * b6 + clamp(((z[2] - z[6]) >> 4) + 16, 0, 31),
+            8 * class_a(z[0]) + self.texture,
         )
         others = [
             self.color_counters + (j * self.inner + number) * 1024 + context
             for j, context in enumerate(contexts)
         ]
-        return self.decide(
-            node.slot, self.tree_histories, others, (number, 8 * b6 + self.texture, self.equal)
-        )
+        start, middle, end = (self.sums[leaf] for leaf in node.leaves)
+        odds = ((end - middle) << 12) // (end - start)
+        rows = number, 8 * b6 + self.texture, self.equal, 32 * b2 + b3
+        second_rows = 8 * number + self.texture, 32 * b3 + b4, self.equal & 63, 0
+        return self.decide(node.slot, self.tree_histories, others, odds, rows, second_rows)
 
 
 # ---- Fast (6.7) -----------------------------------------------------------------------------------
@@ -1225,7 +1349,7 @@ class FastModel(TreeModel):
         """Decode a mixed decision of 3 hashed counters, 4 others and two rows of weights."""
         places = []
         for i in range(3):
-            line = page_hash(self.hashes[i], page) >> (68 - self.bits)
+            line = page_hash(self.few_hashes[i], page) >> (68 - self.bits)
             places.append(self.hashed + (i << self.bits) + 16 * line + slot)
         places += others
         values = [self.counters[place] for place in places]
@@ -1438,6 +1562,878 @@ def quantize(n: int) -> int:
 def fold(value: int, shift: int) -> int:
     value &= U64
     return value ^ value >> shift
+
+
+# ---- The PCA bodies (7, 8) ------------------------------------------------------------------------
+
+
+def decode_pca(body: bytes, shapes: list[Shape], dictionary: bytes | None) -> list[npt.NDArray[np.uint8]]:
+    """Decode the body of a frame of mode 2."""
+    if dictionary is None:
+        raise Invalid("a PCA frame without a dictionary")
+    kind, content = split_dictionary(dictionary)
+    if kind == 2:
+        return decode_blocks(body, shapes, content)
+    if kind == 3:
+        return decode_components(body, shapes, content)
+    raise Invalid("a dictionary that is not of PCA")
+
+
+# ---- Dictionaries of blocks (4.1) -----------------------------------------------------------------
+
+Integers = npt.NDArray[np.int64]
+
+MAX_INFLATED = 32 << 20
+RATES = 2560, 1700, 1200, 900, 700, 560, 480, 400, 330, 280, 230, 190, 150, 120, 90, 64
+ZERO_TABLES = 10240, 65536, 11520, 10240, 20480, 20480, 40960
+MAGNITUDE_TABLES = 10240, 10240, 20480, 5120, 4096, 40960, 5120
+TREE_TABLES = (32768,) * 7
+TABLE_STARTS = list(accumulate((*ZERO_TABLES, *MAGNITUDE_TABLES, *TREE_TABLES), initial=0))
+ZERO, MAGNITUDE, TREE = 0, 7, 14  # the first table of each seven
+WEIGHT_ROWS = 577
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What a dictionary has for blocks of one kind.
+
+    `first_class` and `first_component` are what "number" and "first" of 7.3 begin from.
+    """
+
+    side: int
+    log_sigma: Integers  # (classes, kept)
+    predictor: npt.NDArray[np.int16]  # (classes, side * side, template)
+    transform: npt.NDArray[np.int16]  # (classes, kept, side * side)
+    first_class: int
+    first_component: int
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return len(self.log_sigma)
+
+    @property
+    def components(self) -> int:
+        """The number of components of all classes, for the counters."""
+        return self.classes * self.rounded
+
+    @property
+    def rounded(self) -> int:
+        """The kept components of a class, rounded up to a multiple of 4."""
+        return -(-int(self.log_sigma.shape[1]) // 4) * 4
+
+
+@dataclass(frozen=True)
+class BlockBook:
+    """A dictionary of blocks."""
+
+    bases: list[Basis]  # by kind: luma of 8, chroma of 8, luma of 16, chroma of 16
+    color: Integers  # (planes, channels)
+    mu: list[int]
+    counters: list[int]
+    weights: npt.NDArray[np.int32]  # (rows, 8)
+    filter_steps: list[int]
+    filters: Integers  # (sets, 2, 360, 24)
+
+
+def parse_blocks(content: bytes) -> BlockBook:
+    """Return what the content of a dictionary of kind 2 holds."""
+    fields = Fields(inflate(content))
+    sizes = fields.take(8)
+    bases: list[Basis] = []
+    first_class = first_component = 0
+    for number, (side, most) in enumerate(((8, 64), (16, 62), (8, 64), (16, 62))):
+        classes, kept = sizes[2 * number], sizes[2 * number + 1]
+        if not (1 <= classes <= most and 1 <= kept <= side * side):
+            raise Invalid("a number of classes or components that cannot be")
+        basis = read_basis(fields, side, number >= 2, (classes, kept), (first_class, first_component))
+        bases.append(basis)
+        planes = 1 if number < 2 else 2
+        first_class += planes * basis.classes
+        first_component += planes * basis.components
+    if first_class > 128 or first_component > 16384:
+        raise Invalid("more classes or components than there are counters")
+    color = np.frombuffer(fields.take(18), "<i2").astype(np.int64).reshape(3, 3)
+    if np.abs(color).max() > 2**14 or color[0].sum() < 2**13:
+        raise Invalid("a colour matrix that cannot be")
+    mu = np.frombuffer(fields.take(80), "<u2").tolist()
+    packed = read_split(fields, (TABLE_STARTS[-1],), "<u2").tolist()
+    counters = [(256 * (value >> 4) + 128) << 12 | RATES[value & 15] for value in packed]
+    weights = np.frombuffer(fields.take(4 * 8 * WEIGHT_ROWS), "<i4").astype(np.int32).reshape(-1, 8)
+    if np.abs(weights.astype(np.int64)).max() >= 2**24:
+        raise Invalid("a weight beyond 2^24")
+    sets = fields.u8()
+    steps = list(fields.take(sets))
+    if any(a >= b for a, b in pairwise(steps)) or any(step > 160 for step in steps):
+        raise Invalid("steps of filters that do not ascend, or are beyond 160")
+    filters = read_split(fields, (sets, 2, 360, 24)).astype(np.int64)
+    if (np.abs(filters).sum(axis=3) > 32767).any():
+        raise Invalid("a filter that is too strong")
+    if fields.rest():
+        raise Invalid("bytes behind a dictionary's filters")
+    kinds = [bases[0], bases[2], bases[1], bases[3]]
+    return BlockBook(kinds, color, mu, counters, weights, steps, filters)
+
+
+def inflate(content: bytes) -> bytes:
+    """Return what the one zlib stream holds."""
+    stream = zlib.decompressobj()
+    try:
+        data = stream.decompress(content, MAX_INFLATED + 1)
+    except zlib.error as error:
+        raise Invalid("not a zlib stream") from error
+    if len(data) > MAX_INFLATED or not stream.eof or stream.unused_data:
+        raise Invalid("a zlib stream that is too long, cut, or not the last thing")
+    return data
+
+
+def read_split(fields: Fields, shape: tuple[int, ...], kind: str = "<i2") -> npt.NDArray[np.int16]:
+    """Read 16-bit numbers: their low bytes, then their high bytes."""
+    halves = np.frombuffer(fields.take(2 * int(np.prod(shape))), np.uint8).reshape(2, -1)
+    return np.ascontiguousarray(halves.T).view(kind).reshape(shape)
+
+
+def read_basis(
+    fields: Fields, side: int, chroma: bool, sizes: tuple[int, int], firsts: tuple[int, int]
+) -> Basis:
+    """Read one of the four; `sizes` is classes and kept components."""
+    classes, kept = sizes
+    template = 6 * side + 4 + side * side * chroma
+    log_sigma = np.frombuffer(fields.take(classes * kept), np.uint8).astype(np.int64).reshape(classes, kept)
+    predictor = read_split(fields, (classes, side * side, template))
+    transform = read_split(fields, (classes, kept, side * side))
+    if (np.diff(log_sigma) > 0).any():
+        raise Invalid("deviations that rise along a class")
+    if (np.abs(predictor.astype(np.int64)).sum(axis=2) > 2**18).any():
+        raise Invalid("a row of a predictor that is too strong")
+    if np.abs(transform.astype(np.int64)).max() > 2**14:
+        raise Invalid("a transform beyond 2^14")
+    return Basis(side, log_sigma, predictor, transform, *firsts)
+
+
+# ---- Steps and levels (7.1) -----------------------------------------------------------------------
+
+
+def make_steps() -> list[int]:
+    """Return STEP."""
+    steps, step = [], 64
+    for s in range(161):
+        while (step + 1) ** 16 <= 2 ** (96 + s):
+            step += 1
+        steps.append(step)
+    return steps
+
+
+STEPS = make_steps()
+
+
+def log(x: int) -> int:
+    """Return 16 log2 x, rounded down (and for great x a little more)."""
+    beyond = 0
+    while x >= 4096:
+        x, beyond = x >> 4, beyond + 64
+    return (x**16).bit_length() - 1 + beyond
+
+
+def find_bin(a: int, b: int, scale: int, bins: int) -> int:
+    """Return BIN(a, b, c, n)."""
+    return clamp(((log(a) - log(b)) * scale + 16 * bins) >> 5, 0, bins - 1)
+
+
+# ---- Blocks (7.2) ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Block:
+    """What is remembered of a block: the number of its class, its u and its magnitudes."""
+
+    side: int = 0
+    number: int = 0
+    u: int = 0
+    magnitudes: list[int] = field(default_factory=list)
+
+    def coded(self, side: int, j: int) -> int:
+        """Return magnitude j, up to 2, or 0 if the block has another side or no such component."""
+        return min(2, self.magnitudes[j]) if self.side == side and j < len(self.magnitudes) else 0
+
+
+NO_BLOCK = Block()
+
+
+class Plane:
+    """A plane, its blocks by cells of 8 x 8, and its squares of 16: 1 + split."""
+
+    def __init__(self, height: int, width: int, step: int) -> None:
+        self.rec = np.zeros((-(-height // 16) * 16, -(-width // 16) * 16), np.int64)
+        self.step = step
+        self.cells: dict[tuple[int, int], Block] = {}
+        self.squares: dict[tuple[int, int], int] = {}
+
+    def cell(self, row: int, column: int) -> Block:
+        """Return the block of a cell; one without number for a cell not coded yet, or outside."""
+        return self.cells.get((row, column), NO_BLOCK)
+
+    def remember(self, block: Block, y: int, x: int) -> None:
+        """Keep a block under its cells."""
+        for row in range(y // 8, (y + block.side) // 8):
+            for column in range(x // 8, (x + block.side) // 8):
+                self.cells[row, column] = block
+
+    def template(self, y: int, x: int, side: int) -> tuple[Integers, int]:
+        """Return the template of a block without luma, and the mean that was subtracted."""
+        rec = self.rec
+        last = rec.shape[1] - 1
+        if side == 8 and y % 16 and x % 16:
+            last = x + 7
+        if y > 0:
+            columns = np.clip(np.arange(x - 2, x + 2 * side), 0, last)
+            above = np.concatenate([rec[y - 1, columns], rec[y - 2, columns]])
+        else:
+            above = np.full(4 * side + 4, rec[y, x - 1] if x > 0 else 0)
+        if x > 0:
+            left = np.concatenate([rec[y : y + side, x - 1], rec[y : y + side, x - 2]])
+        else:
+            left = np.full(2 * side, rec[y - 1, x] if y > 0 else 0)
+        total = int(above[2 : 2 + side].sum() + left[:side].sum())
+        mean = (total + side) >> (4 if side == 8 else 5)
+        return np.concatenate([above, left]) - mean, mean
+
+    def as_luma(self, y: int, x: int, side: int) -> Integers:
+        """Return the samples of a block as chroma's templates have them."""
+        rec = self.rec
+        near: list[int] = []
+        if y > 0:
+            near += rec[y - 1, x : x + side].tolist()
+        if x > 0:
+            near += rec[y : y + side, x - 1].tolist()
+        mean = (sum(near) + (len(near) >> 1)) // len(near) if near else 0
+        return rec[y : y + side, x : x + side].ravel() - mean
+
+
+# ---- The model of blocks (7.3) --------------------------------------------------------------------
+
+
+class BlockModel:
+    """The adaptive model of a frame, and the way from its decisions to planes."""
+
+    def __init__(self, decoder: RangeDecoder, book: BlockBook, strength: int) -> None:
+        self.decoder, self.book, self.strength = decoder, book, strength
+        self.counters = list(book.counters)
+        self.mixer = Mixer(8, (WEIGHT_ROWS, 0))
+        self.mixer.weights[:] = book.weights
+
+    def decide(self, tables: int, contexts: tuple[int, ...], *rows: int) -> int:
+        """Decode a mixed decision; input i is counter contexts[i] of table `tables` + i."""
+        places = [TABLE_STARTS[tables + i] + context for i, context in enumerate(contexts)]
+        values = [self.counters[place] for place in places]
+        _, mixed = self.mixer.mix([STRETCH[value >> 20] for value in values], *rows)
+        bit = self.decoder.decide(clamp(mixed, 24, 65512))
+        self.mixer.learn(bit, 48)
+        for place, value in zip(places, values, strict=True):
+            self.counters[place] = train(value, bit, 16)
+        return bit
+
+    def decide_node(self, kind: int, node: int, contexts: tuple[int, ...]) -> int:
+        """Decode a bit of a tree."""
+        places = tuple((64 * kind + node) * 128 + context for context in contexts)
+        return self.decide(TREE, places, 192 + 64 * kind + node, 576)
+
+    def raw_bit(self) -> int:
+        """Decode a bit that has no model."""
+        return self.decoder.decide(32768)
+
+    def decode_plane(self, plane: Plane, luma: Plane | None, second: int) -> None:
+        """Decode a plane; `luma` is None if this is it, `second` is 1 for the second of chroma."""
+        height, width = plane.rec.shape
+        for y in range(0, height, 16):
+            for x in range(0, width, 16):
+                split = self.decode_split(plane, luma, y, x)
+                plane.squares[y // 16, x // 16] = 1 + split
+                if split:
+                    for dy, dx in ((0, 0), (0, 8), (8, 0), (8, 8)):
+                        self.decode_block(plane, luma, second, y + dy, x + dx, 8)
+                else:
+                    self.decode_block(plane, luma, second, y, x, 16)
+
+    def decode_split(self, plane: Plane, luma: Plane | None, y: int, x: int) -> int:
+        """Decode whether a square is split."""
+        row, column = y // 16, x // 16
+        squares = ((row, column - 1), (row - 1, column), (row - 1, column - 1), (row - 1, column + 1))
+        left, above, corner, far = (plane.squares.get(square, 0) for square in squares)
+        row, column = y // 8, x // 8
+        b, o = plane.cell(row, column - 1).number, plane.cell(row - 1, column).number
+        sides = 3 * left + above
+        if luma is None:
+            last = left + above + corner + far, 0
+        else:
+            last = luma.cell(row, column).number, luma.cell(row + 1, column + 1).number
+        contexts = sides, b, o, (sides * 3 + corner) * 3 + far, (7 * b + 29 * o + 1) & 127, *last
+        return self.decide_node(0 if luma is None else 1, 0, contexts)
+
+    def decode_block(self, plane: Plane, luma: Plane | None, second: int, y: int, x: int, side: int) -> None:
+        """Decode a block and reconstruct it."""
+        kind = 2 * (side == 16) + (luma is not None)
+        basis = self.book.bases[kind]
+        template, mean = plane.template(y, x, side)
+        energy = int((template * template).sum()) // len(template)
+        k = self.decode_class(plane, luma, kind, y, x, template, energy)
+        step = plane.step
+        if luma is None:
+            rough = log((energy >> 5) + 175)
+            step += 4 * clamp(((rough - 153) * self.strength + 32) >> 6, -5, 5)
+            step = clamp(step, 0, 160)
+        else:
+            template = np.concatenate([template, luma.as_luma(y, x, side)])
+        levels = []
+        for log_sigma in basis.log_sigma[k].tolist():
+            level = (log_sigma - step + 22) >> 2
+            if level < 0:
+                break
+            levels.append(min(39, level))
+        coefficients = self.decode_coefficients(plane, luma, second, kind, k, y, x, levels)
+        predicted = ((basis.predictor[k].astype(np.int64) @ template + 2048) >> 12) + mean
+        transform = basis.transform[k, : len(levels)].astype(np.int64)
+        added = (np.array(coefficients, np.int64) @ transform * STEPS[step] + 65536) >> 17
+        samples = np.clip(np.clip(predicted, -4095, 4095) + added, -2047, 2047)
+        plane.rec[y : y + side, x : x + side] = samples.reshape(side, side)
+        magnitudes = [abs(q) for q in coefficients]
+        number, u = (1 + k, 4 * sum(magnitudes)) if side == 8 else (65 + k, sum(magnitudes))
+        plane.remember(Block(side, number, u, magnitudes), y, x)
+        self.decoder.check()
+
+    def decode_class(
+        self, plane: Plane, luma: Plane | None, kind: int, y: int, x: int, template: Integers, energy: int
+    ) -> int:
+        """Decode a block's class."""
+        basis = self.book.bases[kind]
+        side, s = basis.side, plane.step
+        row, column = y // 8, x // 8
+        near = (row, column - 1), (row - 1, column), (row - 1, column - 1), (row - 1, column + side // 8)
+        left, above, corner, far = (plane.cell(*cell).number for cell in near)
+        across = int(np.abs(np.diff(template[2 : 2 * side + 1])).sum())
+        down = int(np.abs(np.diff(template[4 * side + 4 : 5 * side + 4])).sum())
+        g = clamp((((log(energy + 4) - 96) >> 1) - s + 80) >> 2, 0, 31)
+        g_x = clamp((log(across + 8) - (109 if side == 8 else 127) - s + 80) >> 4, 0, 7)
+        g_y = clamp((log(down + 8) - (93 if side == 8 else 111) - s + 80) >> 4, 0, 7)
+        last = (11 * corner + 37 * far) & 127 if luma is None else luma.cell(row, column).number
+        contexts = 0, left, above, g, 8 * g_x + g_y, (7 * left + 29 * above + 1) & 127, last
+        node = 1
+        bits = (basis.classes - 1).bit_length()
+        for _ in range(bits):
+            node = 2 * node + self.decide_node(kind, node, contexts)
+        k = node - (1 << bits)
+        if k >= basis.classes:
+            raise Invalid("a class that is none")
+        return k
+
+    def decode_coefficients(
+        self, plane: Plane, luma: Plane | None, second: int, kind: int, k: int, y: int, x: int,
+        levels: list[int],
+    ) -> list[int]:  # fmt: skip
+        """Decode the numbers of a block's components, whose levels are given."""
+        basis, mu = self.book.bases[kind], self.book.mu
+        side = basis.side
+        w, row, column = side // 8, y // 8, x // 8
+        # What is near.
+        expected = 2 * (sum(mu[level] for level in levels) >> 6)
+        u_left = sum(plane.cell(row + i, column - 1).u for i in range(w))
+        u_above = sum(plane.cell(row - 1, column + i).u for i in range(w))
+        if x == 0:
+            u_left = u_above if y > 0 else 4
+        if y == 0:
+            u_above = u_left
+        seen = (u_left + u_above) * w + 2
+        near, fine = find_bin(seen, expected + 2, 3, 8), find_bin(seen, expected + 2, 6, 16)
+        lumabin = 4
+        if luma is not None:
+            u = sum(luma.cell(row + i, column + j).u for i in range(w) for j in range(w))
+            lumabin = find_bin(u + 2, (3 * expected >> 1) + 2, 3, 8)
+        left, above = plane.cell(row, column - 1), plane.cell(row - 1, column)
+        number = basis.first_class + second * basis.classes + k
+        first = basis.first_component + second * basis.components + k * basis.rounded
+        # The numbers.
+        sizes = means = one = two = run = some = total = 0
+        coefficients: list[int] = []
+        for j, level in enumerate(levels):
+            b1 = find_bin(sizes + 77, means + 77, 6, 16) >> 1
+            both = left.coded(side, j) + above.coded(side, j)
+            zero_flag = (
+                ((8 * level + b1) * 8 + near) * 4 + kind,
+                4 * (first + j) + (b1 >> 1),
+                ((3 * level + min(one, 2)) * 3 + min(two, 2)) * 32 + 4 * b1 + kind,
+                ((5 * min(j, 63) + both) * 8 + near) * 4 + kind,
+                ((8 * fine + lumabin) * 40 + level) * 4 + kind,
+                ((8 * min(run, 15) + min(some, 7)) * 40 + level) * 4 + kind,
+                (40 * number + level) * 8 + near,
+            )
+            q = 0
+            if self.decide(ZERO, zero_flag, 4 * level + kind, 448 + 8 * b1 + near):
+                for i in range(1, 18):
+                    d = min(i, 7)
+                    more = (
+                        ((8 * level + d) * 8 + b1) * 4 + kind,
+                        ((8 * level + d) * 8 + near) * 4 + kind,
+                        ((4 * d + min(one, 3)) * 4 + min(two, 3)) * 160 + 4 * level + kind,
+                        ((8 * min(j, 31) + d) * 5 + both) * 4 + kind,
+                        ((8 * fine + lumabin) * 8 + d) * 4 + kind,
+                        (40 * number + level) * 8 + d,
+                        ((8 * level + d) * 4 + min(some, 3)) * 4 + kind,
+                    )
+                    if not self.decide(MAGNITUDE, more, 160 + 4 * d + kind, 512 + 8 * d + b1):
+                        q = i
+                        break
+                else:
+                    q = self.decode_great()
+            total += q
+            if total > 8191:
+                raise Invalid("a block whose magnitudes are too great")
+            coefficients.append(-q if q > 0 and self.raw_bit() else q)
+            sizes, means = (218 * sizes >> 8) + 256 * q, (218 * means >> 8) + mu[level]
+            two, one = one, q
+            run = 0 if q > 0 else run + 1
+            some += q > 0
+        return coefficients
+
+    def decode_great(self) -> int:
+        """Decode a magnitude of 18 or more."""
+        z = 0
+        while z < 14 and self.raw_bit():
+            z += 1
+        f = 0
+        for _ in range(z):
+            f = 2 * f + self.raw_bit()
+        return 17 + (1 << z) + f
+
+
+# ---- The filter (7.4) -----------------------------------------------------------------------------
+
+
+def filter_plane(plane: Plane, filters: Integers) -> Integers:
+    """Return a filtered plane; the filters are (360, 24)."""
+    rec = plane.rec
+    height, width = rec.shape
+    padded = np.pad(rec, 2, mode="edge")
+
+    def moved(dy: int, dx: int) -> Integers:
+        return padded[2 + dy : 2 + dy + height, 2 + dx : 2 + dx + width]
+
+    def roughness(dy: int, dx: int) -> Integers:
+        """Return the sums of 4 x 4 samples."""
+        bends = np.abs(2 * rec - moved(-dy, -dx) - moved(dy, dx))
+        sums: Integers = bends.reshape(height // 4, 4, width // 4, 4).sum(axis=(1, 3))
+        return sums
+
+    across, down, falling, rising = roughness(0, 1), roughness(1, 0), roughness(1, 1), roughness(1, -1)
+    logs = np.array([log(int(value)) for value in (across + down + 1).flat]).reshape(across.shape)
+    activity = np.clip((logs - 48 - plane.step) >> 4, 0, 3)
+    directions = across > 2 * down, down > 2 * across, falling > 2 * rising, rising > 2 * falling
+    direction = np.select(directions, (1, 2, 3, 4), 0)
+    sides = np.array([[plane.cell(y, x).side for x in range(width // 8)] for y in range(height // 8)])
+    side = sides.repeat(8, axis=0).repeat(8, axis=1)
+    row, column = np.arange(height)[:, None] % side, np.arange(width) % side
+    a, b = (np.where(at == 0, 0, np.where(at == side - 1, 2, 1)) for at in (row, column))
+    place = 9 * (side == 16) + 3 * a + b
+    of_tiles = (activity, direction)
+    activity, direction = (values.repeat(4, axis=0).repeat(4, axis=1) for values in of_tiles)
+    taps = filters[(4 * place + activity) * 5 + direction]
+    around = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if (dy, dx) != (0, 0)]
+    total = sum(taps[:, :, i] * (moved(dy, dx) - rec) for i, (dy, dx) in enumerate(around))
+    filtered: Integers = np.clip(rec + ((total + 2048) >> 12), -2047, 2047)
+    return filtered
+
+
+# ---- The PCA body: blocks (7, 7.5) ----------------------------------------------------------------
+
+
+def decode_blocks(body: bytes, shapes: list[Shape], content: bytes) -> list[npt.NDArray[np.uint8]]:
+    """Decode the body of a frame of mode 2 with the content of its dictionary, of kind 2."""
+    book = parse_blocks(content)
+    fields = Fields(body)
+    plan, first = fields.u8(), fields.u8()
+    strength, filtered, coarser = plan & 7, plan & 8, plan >> 4
+    if strength > 4:
+        raise Invalid("an adaptation that is too strong")
+    steps = [first & 127] * len(shapes)
+    if first & 128:
+        steps[1:] = fields.take(len(shapes) - 1)
+        if max(steps) > 127:
+            raise Invalid("a step that is too great")
+    with_alpha = [(height, width, 1) for height, width, channels in shapes if channels in (2, 4)]
+    alpha = iter(decode_body(fields.take(fields.varint()), with_alpha, None) if with_alpha else [])
+    decoder = RangeDecoder(fields.rest())
+    model = BlockModel(decoder, book, strength)
+    images = []
+    for (height, width, channels), step in zip(shapes, steps, strict=True):
+        luma = Plane(height, width, step)
+        model.decode_plane(luma, None, 0)
+        planes = [luma]
+        if channels > 2:
+            for second in (0, 1):
+                planes.append(Plane(height, width, min(160, step + coarser)))
+                model.decode_plane(planes[-1], luma, second)
+        shown = [show_plane(plane, book, i > 0, bool(filtered)) for i, plane in enumerate(planes)]
+        pixels = show_pixels(np.stack(shown)[:, :height, :width], book.color)
+        if channels in (2, 4):
+            pixels = np.dstack([pixels, next(alpha)])
+        images.append(pixels[:, :, 0] if channels == 1 else pixels)
+    decoder.finish()
+    return images
+
+
+def show_plane(plane: Plane, book: BlockBook, chroma: bool, filtered: bool) -> Integers:
+    """Return a plane as it is shown: filtered if that is wanted and there are filters."""
+    if not (filtered and book.filter_steps):
+        return plane.rec
+    nearest = min(range(len(book.filter_steps)), key=lambda i: (abs(book.filter_steps[i] - plane.step), i))
+    return filter_plane(plane, book.filters[nearest, int(chroma)])
+
+
+def show_pixels(planes: Integers, color: Integers) -> npt.NDArray[np.uint8]:
+    """Return the grey or colours of planes (1 or 3, height, width)."""
+    if len(planes) == 1:
+        total = int(color[0].sum())
+        matrix = np.array([[(2**28 + total // 2) // total]])
+    else:
+        matrix = color
+    sums = np.tensordot(planes, matrix, axes=(0, 0))
+    pixels: npt.NDArray[np.uint8] = np.clip(((sums + 65536) >> 17) + 128, 0, 255).astype(np.uint8)
+    return pixels
+
+
+# ---- Dictionaries of components (4.2) -------------------------------------------------------------
+
+POWER = [
+    65536, 68438, 71468, 74632, 77936, 81386, 84990, 88752,
+    92682, 96785, 101070, 105545, 110218, 115098, 120194, 125515,
+]  # fmt: skip
+COARSE = (2, 5, 9, 14, 20, 27, 35, 44, 56, 72, 96, 128, 192, 256, 400)
+
+
+def coarse(value: int) -> int:
+    reached = how_many(COARSE, abs(value))
+    return 16 + reached if value >= 0 else 15 - reached
+
+
+def sign_of(value: int) -> int:
+    return (value > 0) + 2 * (value < 0)
+
+
+def octaves(value: int) -> int:
+    top = value.bit_length() - 1
+    return value if value < 2 else 2 * top + (value >> top - 1 & 1)
+
+
+class Numbers:
+    """Signed numbers as mixed decisions (8); a caller sets `contexts`, `level` and `kind`."""
+
+    def __init__(self, n_contexts: int) -> None:
+        self.counters = [HALF] * (64 * n_contexts)
+        self.mixer = Mixer(8, (2048, 14000), (2048, 0))
+        self.refinement = Refinement(2048)
+        self.contexts: list[int] = []
+        self.level = self.kind = 0
+
+    def decide(self, decoder: RangeDecoder, node: int) -> int:
+        """Decode the decision of a node."""
+        at = [64 * context + node for context in self.contexts]
+        seen = [self.counters[i] for i in at]
+        row = 32 * node + self.level
+        logit, mixed = self.mixer.mix([STRETCH[c >> 20] for c in seen], row, 2048 + 32 * node + self.kind)
+        bit = decoder.decide(clamp((mixed + self.refinement.refine(row, logit) + 1) >> 1, 2, 65534))
+        self.mixer.learn(bit, 256)
+        for i, counter in zip(at, seen, strict=True):
+            self.counters[i] = train(counter, bit, 16)
+        self.refinement.learn(bit)
+        return bit
+
+    def magnitude(self, decoder: RangeDecoder) -> int:
+        """Decode a magnitude of at least 1."""
+        length = 1
+        while length < 15 and self.decide(decoder, length):
+            length += 1
+        value = 1
+        for place in range(length - 1):
+            if place == 0:
+                bit = self.decide(decoder, 16 + length)
+            elif place == 1:
+                bit = self.decide(decoder, 32 + 2 * length + (value & 1))
+            else:
+                bit = decoder.decide(32768)
+            value = 2 * value + bit
+        return value
+
+
+@dataclass
+class Components:
+    """A dictionary of components; rows (K, H, V, C), mean (H, V, C)."""
+
+    shape: tuple[int, int, int]
+    mirrored: bool
+    step: int
+    shift: int
+    levels: list[int]
+    odd: list[int]
+    mean: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+
+
+def read_components(content: bytes) -> Components:
+    fields = Fields(content)
+    height, width, channels = shape = read_shape(fields)
+    flags, step, gain = fields.u8(), fields.u8(), fields.u8() | fields.u8() << 8
+    shift, n_components = fields.u8(), fields.varint()
+    if flags > 7 or gain > 1023 or not 4 <= shift <= 12:
+        raise Invalid("a basis whose head means nothing")
+    mirrored, precise = bool(flags & 1), flags >> 1
+    stored = (height, (width + 1) // 2 if mirrored else width, channels)
+    size = stored[0] * stored[1] * stored[2] * (n_components + 1)
+    if n_components > min(4096, height * width * channels) or size > min(2**26, 2**20 + 1024 * len(content)):
+        raise Invalid("a basis that is too large")
+    coder = BasisCoder(RangeDecoder(fields.rest()), stored)
+    entries = coder.image(31)
+    if entries.min() < -(128 << precise) or entries.max() >= 128 << precise:
+        raise Invalid("a mean that is no picture")
+    mean = entries + (128 << precise) << shift - precise
+    levels, odd, rows, level = [], [], np.zeros((n_components, *stored), np.int64), 255
+    for j in range(n_components):
+        level -= coder.fact(0)
+        odd.append(coder.fact(1) if mirrored else 0)
+        if level < 0 or odd[-1] > 1:
+            raise Invalid("a component that cannot be")
+        levels.append(level)
+        entries, power = coder.image(min(31, level // 8)), POWER[gain - level & 15]
+        n = 16 - (gain - level >> 4)
+        rows[j] = entries * power + (1 << n - 1) >> n if n > 0 else entries * power << -n
+    if np.abs(rows).max(initial=0) > 32767:
+        raise Invalid("a basis beyond 16 bits")
+    coder.decoder.finish()
+    return Components(shape, mirrored, step, shift, levels, odd, mean, rows)
+
+
+class BasisCoder:
+    """Images of entries (8)."""
+
+    def __init__(self, decoder: RangeDecoder, stored: tuple[int, int, int]) -> None:
+        self.decoder, self.stored = decoder, stored
+        self.numbers = Numbers(5138)
+        self.taps = [[40960, 40960, -26214, 6554, 0, 0, 0, 0, 0, 0] for _ in range(stored[2])]
+        self.past = np.zeros(stored, np.int64)
+
+    def fact(self, which: int) -> int:
+        """Decode a number that is said of a component."""
+        numbers = self.numbers
+        numbers.contexts, numbers.level, numbers.kind = [5124 + 7 * which + i for i in range(7)], 0, 0
+        return numbers.magnitude(self.decoder) if numbers.decide(self.decoder, 0) else 0
+
+    def image(self, level: int) -> npt.NDArray[np.int64]:
+        """Decode an image's entries."""
+        height, width, channels = self.stored
+        entries, numbers = np.zeros(self.stored, np.int64), np.zeros(self.stored, np.int64)
+
+        def at(plane: npt.NDArray[np.int64], y: int, x: int, c: int) -> int:
+            return int(plane[y, x, c]) if y >= 0 and 0 <= x < width and c >= 0 else 0
+
+        for y in range(height):
+            for x in range(width):
+                for c in range(channels):
+                    same = [(y, x - 1), (y - 1, x), (y - 1, x - 1), (y - 1, x + 1), (y, x - 2), (y - 2, x)]
+                    other = [(y, x), (y, x - 1), (y - 1, x), (y - 1, x + 1)]
+                    near = [at(entries, *place, c) for place in same]
+                    near += [at(entries, *place, c - 1) for place in other]
+                    r = [at(numbers, *place, c) for place in same[:4]] + [at(numbers, y, x, c - 1)]
+                    foretold = sum(a * b for a, b in zip(near, self.taps[c], strict=True)) >> 12
+                    foretold = clamp(foretold, -262128, 262128)
+                    rest = self.rest(foretold, r, int(self.past[y, x, c]), c, level)
+                    entry = (foretold + 8 >> 4) + rest
+                    if abs(entry) > 16383:
+                        raise Invalid("an entry beyond the greatest")
+                    entries[y, x, c], numbers[y, x, c] = entry, rest
+                    self.past[y, x, c] += (16 * abs(rest) - int(self.past[y, x, c])) >> 2
+                    gain = (16 * entry - foretold) * 2048 // (40 + sum(a * a for a in near))
+                    self.taps[c] = [
+                        clamp(tap + (gain * a >> 4), -(2**20), 2**20)
+                        for tap, a in zip(self.taps[c], near, strict=True)
+                    ]
+        self.decoder.check()
+        return entries
+
+    def rest(self, foretold: int, r: list[int], past: int, c: int, level: int) -> int:
+        """Decode what an entry has beyond its prediction."""
+        numbers, decoder = self.numbers, self.decoder
+        part = foretold - 16 * (foretold + 8 >> 4) + 8
+        w, n, nw, ne, h = map(abs, r)
+        busy, was = min(15, octaves(2 * (w + n) + nw + ne)), min(15, octaves(past))
+        first = min(c, 1)
+        numbers.level, numbers.kind = level, 2 * busy + first
+        contexts = [
+            first,
+            4 + 16 * level + was,
+            516 + (6 * min(w, 5) + min(n, 5)) * 2 + first,
+            1028 + 16 * min(15, octaves(abs(foretold) >> 3)) + busy,
+            1540 + (16 * min(15, octaves(2 * h)) + min(15, octaves(w + n))) * 2 + first,
+            2052 + 16 * was + busy,
+            2564 + (8 * part + (busy >> 1)) * 2 + first,
+        ]
+        numbers.contexts = contexts
+        if not numbers.decide(decoder, 0):
+            return 0
+        numbers.contexts = [
+            first,
+            3076 + 9 * sign_of(r[0]) + 3 * sign_of(r[1]) + sign_of(r[4]),
+            3108 + part,
+            3140 + 16 * part + busy,
+            3588 + coarse(foretold),
+            3844 + 2 * coarse(4 * r[4]) + first,
+            4100 + 32 * coarse(4 * r[0]) + coarse(4 * r[1]),
+        ]
+        negative = numbers.decide(decoder, 15)
+        numbers.contexts = contexts
+        value = numbers.magnitude(decoder)
+        return -value if negative else value
+
+
+# ---- Scores (8) ---------------------------------------------------------------------------------
+
+
+def hash_context(j: int, value: int) -> int:
+    g = j * K1 & U64 ^ (value * K2 + K1) & U64
+    return ((g ^ g >> 29) * K2 & U64) >> 52
+
+
+class ScoreCoder:
+    """The scores of a frame's n images."""
+
+    def __init__(self, decoder: RangeDecoder, n: int, foretell: bool) -> None:
+        self.decoder, self.n, self.foretell = decoder, n, foretell
+        self.numbers = Numbers(13825)
+        self.fast, self.slow, self.cluster = [256] * n, [256] * n, [0] * n
+        self.mean = 4096
+        self.rows: list[list[int]] = []
+        self.distances = np.zeros((n if foretell else 0, n), np.int64)
+        self.lists: list[list[tuple[int, int]]] = [[] for _ in range(n)]
+
+    def component(self, level: int) -> None:
+        """Decode the next component's scores."""
+        j, row, count = len(self.rows), [0] * self.n, 8
+        if self.foretell and (1 <= j < 8 or (8 <= j < 64 and j % 4 == 0)):
+            self.lists = [self.nearest(i) for i in range(self.n)]
+        for i in range(self.n):
+            row[i] = score = self.score(j, i, level, row)
+            v = abs(score)
+            u = min((v << 20) // self.mean, 16384)
+            self.fast[i] += (u - self.fast[i]) >> 2
+            self.slow[i] += (u - self.slow[i]) >> 4
+            if j < 4:
+                self.cluster[i] = 3 * self.cluster[i] + (sign_of(score) if v << 12 > self.mean else 0)
+            self.mean = max(16, self.mean + ((v << 12) - self.mean) // count)
+            count = min(count + 1, 200)
+        self.decoder.check()
+        self.rows.append(row)
+        if self.foretell and j < 63:
+            values = np.array(row, np.int64)
+            self.distances += np.minimum(np.abs(values[:, None] - values), 2047) ** 2
+
+    def nearest(self, i: int) -> list[tuple[int, int]]:
+        """List the nearest images before image i, with their weights."""
+        first = max(0, i - 2048)
+        found = sorted((int(self.distances[i, k]), k) for k in range(first, i))[:8]
+        cut = [min(distance, 2**20) + 4 for distance, _ in found]
+        return [(65536 * cut[0] ** 2 // d**2, k) for d, (_, k) in zip(cut, found, strict=True)]
+
+    def hint(self, i: int, row: list[int]) -> tuple[int, int]:
+        """Foretell a score from similar images: (hint, spread)."""
+        if not self.lists[i]:
+            return 0, 0
+        total = sum(w for w, _ in self.lists[i])
+        hint = (sum(16 * w * row[k] for w, k in self.lists[i]) + (total >> 1)) // total
+        return hint, min(7, sum(w * abs(16 * row[k] - hint) for w, k in self.lists[i]) // total // 4)
+
+    def score(self, j: int, i: int, level: int, row: list[int]) -> int:
+        """Decode the score of an image."""
+        numbers, decoder = self.numbers, self.decoder
+        q1, q2, q3 = (self.rows[j - k][i] if j >= k else 0 for k in (1, 2, 3))
+        qp = row[i - 1] if i else 0
+        busy, calm = (clamp(octaves(a[i]) - 6, 0, 15) for a in (self.fast, self.slow))
+        hint, spread = self.hint(i, row) if self.foretell else (0, 0)
+        cluster = self.cluster[i]
+        m1, m2, mp = abs(q1), abs(q2), abs(qp)
+
+        def contexts(t: int) -> list[int]:
+            numbers.kind = t
+            return [
+                0,
+                1 + 16 * level + busy,
+                513 + 16 * level + 4 * min(m1, 3) + min(m2, 3),
+                3073 + (8 * t + spread) * 8 + (level >> 2),
+                5121 + hash_context(j, t >> 1 if self.foretell else cluster),
+                9217 + hash_context(j, 1000 + 9 * min(m1, 2) + 3 * min(m2, 2) + min(mp, 2)),
+                13313 + 16 * level + 4 * min(mp, 3) + min(m1 + m2, 3)
+                if self.foretell
+                else 1025 + (16 * calm + busy) * 8 + (level >> 2),
+            ]
+
+        numbers.level = level
+        numbers.contexts = contexts(coarse(abs(hint)) if self.foretell else calm)
+        if not numbers.decide(decoder, 0):
+            return 0
+        k = numbers.kind = coarse(-hint)
+        numbers.contexts = [
+            5121 + hash_context(j, 5000),
+            5121 + hash_context(j, 6000 + cluster),
+            9217 + hash_context(j, 7000 + 9 * sign_of(q1) + 3 * sign_of(q2) + sign_of(q3)),
+            3073 + (8 * k + spread) * 8 + (level >> 2),
+            9217 + hash_context(j, 8000 + sign_of(qp)),
+            9217 + hash_context(j, 9000 + cluster // 9),
+            5121 + hash_context(j, 10000 + (k >> 1)),
+        ]
+        negative = numbers.decide(decoder, 15)
+        numbers.contexts = contexts(coarse(-hint if negative else hint) if self.foretell else calm)
+        value = numbers.magnitude(decoder)
+        return -value if negative else value
+
+
+def decode_components(
+    body: bytes, shapes: list[tuple[int, int, int]], content: bytes
+) -> list[npt.NDArray[np.uint8]]:
+    """Decode the images of a frame of mode 2 whose dictionary is of kind 3."""
+    basis = read_components(content)
+    height, width, channels = basis.shape
+    if any(shape != basis.shape for shape in shapes):
+        raise Invalid("images of another shape than the dictionary's")
+    fields, n = Fields(body), len(shapes)
+    plan, step, coded = fields.u8(), fields.u8(), fields.varint()
+    apart = step - basis.step
+    if plan > 1 or (plan and n > 4096) or abs(apart) > 128 or coded > len(basis.levels):
+        raise Invalid("a body whose head means nothing")
+    coder = ScoreCoder(RangeDecoder(fields.rest()), n, plan == 1)
+    for level in basis.levels[:coded]:
+        coder.component(clamp((level - apart) // 8, 0, 31))
+    coder.decoder.finish()
+    scores = np.array(coder.rows, np.int64).reshape(coded, n)
+    rows = basis.rows[:coded].reshape(coded, basis.mean.size)
+    peaks = np.abs(rows).max(axis=1, initial=0)
+    if np.count_nonzero(scores) > 65536 + 64 * len(body):
+        raise Invalid("more scores than bytes for them")
+    if (np.abs(scores) * peaks[:, None]).sum(axis=0).max() > 2**30:
+        raise Invalid("scores that leave 32 bits")
+    power = POWER[apart & 15]
+    factor = power << (apart >> 4) if apart >= 0 else power >> -(apart >> 4)
+    odd = np.array(basis.odd[:coded], bool)
+    images = []
+    for i in range(n):
+        even_sum, odd_sum = ((scores[o, i] @ rows[o]).reshape(basis.mean.shape) for o in (~odd, odd))
+
+        def show(total: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+            value = basis.mean + (total * factor >> 16) + (1 << basis.shift - 1) >> basis.shift
+            shown: npt.NDArray[np.int64] = np.clip(value, 0, 255)
+            return shown
+
+        left = show(even_sum + odd_sum)
+        if basis.mirrored:
+            left = np.concatenate([left, show(even_sum - odd_sum)[:, : width // 2][:, ::-1]], axis=1)
+        image = left.astype(np.uint8).reshape(height, width, channels)
+        images.append(image[:, :, 0] if channels == 1 else image)
+    return images
 
 
 # ---- The entries ----------------------------------------------------------------------------------

@@ -324,7 +324,7 @@ def lossy() -> Good:
 
 
 def pair() -> Good:
-    """Return the example of FORMAT.md section 7."""
+    """Return the example of FORMAT.md section 9."""
     red = np.zeros((16, 16, 3), np.uint8)
     red[4:12, 4:12] = (255, 0, 0)
     said: list[dict[str, Any]] = [{"key": "a", "label": 7}, {"key": "b", "label": -1}]
@@ -535,7 +535,7 @@ def bad_images(body: bytes) -> Iterator[tuple[str, Bad]]:
 
     yield "payload-empty", refused("an empty payload", b"")
     yield "mode-0", refused("mode 0", b"\x00\x01" + shape + body, "UnsupportedFeature")
-    yield "mode-2", refused("mode 2", b"\x02\x01" + shape + body, "UnsupportedFeature")
+    yield "mode-3", refused("mode 3", b"\x03\x01" + shape + body, "UnsupportedFeature")
     yield "count-0", refused("no images", b"\x01\x00" + shape + body)
     yield "count-1-vary", refused("one image whose shapes vary", b"\x11\x01" + shape + body)
     yield "varint-long", refused("a varint that is not the shortest", b"\x01\x81\x00" + shape + body)

@@ -11,7 +11,7 @@ import hashlib
 import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,7 +23,7 @@ from triptych.metadata import build_json, parse_json
 from triptych.sink import open_sink
 from triptych.source import open_source
 
-KINDS = {"palette": 1}
+KINDS = {"palette": 1, "blocks": 2, "components": 3}
 ID_LEN = 32
 SEARCH_PATH_VARIABLE = "TRIPTYCH_PATH"
 _SHIPPED = Path(__file__).parent / "dictionaries"
@@ -42,6 +42,8 @@ class Dictionary:
     ----------
     payload : bytes
         The payload of its DICTIONARY frame.
+    report : dict
+        What `fit` found out that does not travel with the dictionary; attributes too.
 
     Raises
     ------
@@ -56,6 +58,7 @@ class Dictionary:
     """
 
     payload: bytes
+    report: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.payload) < _HEAD.size or len(self.payload) < self._content_start:
@@ -63,10 +66,12 @@ class Dictionary:
         parse_json(self.payload[_HEAD.size : self._content_start])
 
     @classmethod
-    def build(cls, kind: str, params: Mapping[str, Any], content: bytes) -> Dictionary:
+    def build(
+        cls, kind: str, params: Mapping[str, Any], content: bytes, report: Mapping[str, Any] | None = None
+    ) -> Dictionary:
         """Make a dictionary of a known kind."""
         text = build_json(params, "params")
-        return cls(_HEAD.pack(KINDS[kind], len(text)) + text + content)
+        return cls(_HEAD.pack(KINDS[kind], len(text)) + text + content, report or {})
 
     @property
     def _content_start(self) -> int:
@@ -93,8 +98,10 @@ class Dictionary:
         return self.payload[self._content_start :]
 
     def __getattr__(self, name: str) -> Any:
-        if not name.startswith("_") and name in self.params:
-            return self.params[name]
+        if not name.startswith("_"):
+            for known in (self.params, self.report):
+                if name in known:
+                    return known[name]
         raise AttributeError(f"{type(self).__name__} has no attribute or parameter {name!r}")
 
     def __repr__(self) -> str:
@@ -137,7 +144,7 @@ def load_dictionary(source: str | os.PathLike[str] | bytes, *, limits: Limits | 
             return find_dictionary(bytes.fromhex(source), limits)
         shipped = shipped_dictionaries()
         if source in shipped:
-            return load_dictionary(shipped[source], limits=limits)
+            return shipped_dictionary(source)
         if os.path.basename(source) == source and not source.endswith(".tych"):
             names = ", ".join(map(repr, sorted(shipped))) or "none"
             raise InvalidOption(
@@ -172,6 +179,16 @@ def shipped_dictionaries() -> dict[str, Path]:
     return {path.stem: path for path in sorted(_SHIPPED.glob("*.tych"))}
 
 
+def shipped_dictionary(name: str) -> Dictionary:
+    """Load a dictionary that comes with the package, once."""
+    return _load_once(shipped_dictionaries()[name])
+
+
+@lru_cache(maxsize=8)
+def _load_once(path: Path) -> Dictionary:
+    return load_dictionary(path)
+
+
 def is_shipped(dictionary: Dictionary) -> bool:
     """Say whether a dictionary comes with the package, so that a stream need only name it."""
     return any(_id_of(path, Limits()) == dictionary.id for path in shipped_dictionaries().values())
@@ -189,7 +206,8 @@ def find_dictionary(id_start: bytes, limits: Limits) -> Dictionary:
             folder.glob("*.tych"), key=lambda path: (not path.name.startswith(text), path.name)
         ):
             if _id_of(path, limits).startswith(text):
-                return load_dictionary(path, limits=limits)
+                shipped = folder == _SHIPPED
+                return _load_once(path) if shipped else load_dictionary(path, limits=limits)
     where = f"in {SEARCH_PATH_VARIABLE}={os.environ.get(SEARCH_PATH_VARIABLE, '')!r}"
     raise DictionaryMissing(f"dictionary {text} is not in the stream, not given, and not {where}", id=text)
 

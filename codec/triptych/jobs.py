@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from triptych.dictionary import Dictionary
 from triptych.images import Pixels, Shape
+from triptych.modes.base import Mode
 from triptych.modes.registry import get_mode
 from triptych.options import Options
 from triptych.payload import Entry
@@ -14,8 +15,9 @@ from triptych.payload import Entry
 
 @dataclass
 class Batch:
-    """Images that will be one frame."""
+    """Images that will be one frame, of one mode."""
 
+    mode: Mode | None = None
     entries: list[Entry] = field(default_factory=list)
     pixels: list[Pixels] = field(default_factory=list)
     nbytes: int = 0
@@ -27,13 +29,14 @@ class Batch:
         """Whether no further image fits, whatever it is."""
         return len(self.entries) >= self.room
 
-    def takes(self, shape: Shape, room: int, max_bytes: int) -> bool:
+    def takes(self, mode: Mode, shape: Shape, room: int, max_bytes: int) -> bool:
         """Say whether an image fits that wants to share a frame with `room - 1` others."""
         fits = min(room, self.room) > len(self.entries) and self.nbytes + shape.nbytes <= max_bytes
-        return fits or not self.entries
+        return not self.entries or (fits and mode is self.mode)
 
-    def add(self, entry: Entry, pixels: Pixels, room: int) -> None:
+    def add(self, mode: Mode, entry: Entry, pixels: Pixels, room: int) -> None:
         """Add an image."""
+        self.mode = mode
         self.room = min(self.room, room) if self.entries else room
         self.entries.append(entry)
         self.pixels.append(pixels)

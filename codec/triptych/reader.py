@@ -38,6 +38,7 @@ def decode(
     *,
     dictionary: Any = None,
     limits: Limits | None = None,
+    n_components: int | None = None,
 ) -> Pixels:
     """Decode a stream of one image.
 
@@ -49,6 +50,9 @@ def decode(
         Where the stream names one that it does not hold.
     limits : Limits
         What is refused.
+    n_components : int
+        Of an image coded with a PCA dictionary of components: show what the first so many say, which is the
+        best image of so many components, and leave the rest unread.
 
     Returns
     -------
@@ -80,7 +84,7 @@ def decode(
         raise NotOneImage(
             "decode is for streams of one image, and this has none: triptych.Reader reads it too"
         )
-    return drop_grey_axis(decode_item(only, 0, 1, shelf, limits)[0])
+    return drop_grey_axis(decode_item(only, 0, 1, shelf, limits, n_components)[0])
 
 
 class Reader:
@@ -99,6 +103,8 @@ class Reader:
         An image asked for by number or key is given, or raises.
     threads : int
         Threads that decode; 0: all cores.
+    n_components : int
+        As in `decode`, of every image.
 
     Examples
     --------
@@ -116,11 +122,13 @@ class Reader:
         damage: Literal["raise", "skip"] = "raise",
         *,
         threads: int = 1,
+        n_components: int | None = None,
     ) -> None:
         if damage not in ("raise", "skip"):
             raise InvalidOption(f"damage must be one of 'raise', 'skip', not {damage!r}")
         self._arguments = (source, limits, dictionary, damage)
         self._threads = threads
+        self._n_components = n_components
         self._limits = limits or Limits()
         self._shelf = Shelf(iterate_dictionaries(dictionary, self._limits), self._limits)
         self._damage: dict[tuple[int, int], Damage] = {}
@@ -136,7 +144,7 @@ class Reader:
             raise TypeError("a Reader of a file object does not pickle; open it by its path")
         if isinstance(source, memoryview):
             source = bytes(source)
-        return _reopen, ((source, *self._arguments[1:]), self._threads)
+        return _reopen, ((source, *self._arguments[1:]), self._threads, self._n_components)
 
     def __repr__(self) -> str:
         source = self._arguments[0]
@@ -275,7 +283,7 @@ class Reader:
             count = len(cached.item.images.shapes)
             start, stop = (0, count) if cached.used else (min(images), max(images) + 1)
             cached.used = True
-            pixels = decode_item(cached.item, start, stop, self._shelf, self._limits)
+            pixels = decode_item(cached.item, start, stop, self._shelf, self._limits, self._n_components)
             if stop - start < count:
                 return {(frame, image): pixels[image - start] for image in images}
             self._cache.keep_pixels(frame, cached, pixels)
@@ -292,8 +300,8 @@ class Reader:
                 yield item, pixels
 
     def _decode_all(self, item: Item) -> tuple[Item, list[Pixels] | None]:
-        return item, decode_all(item, self._shelf, self._limits, self._on_damage)
+        return item, decode_all(item, self._shelf, self._limits, self._on_damage, self._n_components)
 
 
-def _reopen(arguments: tuple[Any, ...], threads: int) -> Reader:
-    return Reader(*arguments, threads=threads)
+def _reopen(arguments: tuple[Any, ...], threads: int, n_components: int | None) -> Reader:
+    return Reader(*arguments, threads=threads, n_components=n_components)

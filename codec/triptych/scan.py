@@ -94,26 +94,33 @@ def parse_binding(frame: Frame) -> Reference:
     return bytes(frame.payload)
 
 
-def decode_item(item: Item, start: int, stop: int, shelf: Shelf, limits: Limits) -> list[Pixels]:
-    """Decode images `start` to `stop - 1` of an IMAGES frame."""
+def decode_item(
+    item: Item, start: int, stop: int, shelf: Shelf, limits: Limits, n_components: int | None = None
+) -> list[Pixels]:
+    """Decode images `start` to `stop - 1` of an IMAGES frame; with n_components, from the first of them."""
     images = item.images
     assert images is not None
     try:
         # Those before `start` may have to be decoded to get there.
         limits.check("decoded_bytes", sum(shape.nbytes for shape in images.shapes[:stop]))
         dictionary = shelf.get(item.reference)
-        return get_mode(images.mode).decode_frame(images.body, images.shapes, dictionary, start, stop)
+        mode = get_mode(images.mode)
+        return mode.decode_frame(images.body, images.shapes, dictionary, start, stop, n_components)
     except TriptychError as error:
         raise error.locate(offset=item.frame.offset, frame=item.frame.number) from None
 
 
 def decode_all(
-    item: Item, shelf: Shelf, limits: Limits, on_damage: Callable[[Damage], None] | None
+    item: Item,
+    shelf: Shelf,
+    limits: Limits,
+    on_damage: Callable[[Damage], None] | None,
+    n_components: int | None = None,
 ) -> list[Pixels] | None:
     """Decode all images of an IMAGES frame; None: its body is damaged, and `on_damage` was told."""
     assert item.images is not None
     try:
-        return decode_item(item, 0, len(item.images.shapes), shelf, limits)
+        return decode_item(item, 0, len(item.images.shapes), shelf, limits, n_components)
     except UnsupportedFeature:
         raise
     except FormatError as error:

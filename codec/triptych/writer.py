@@ -17,12 +17,21 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 import numpy as np
 
-from triptych.dictionary import DictionaryLike, is_shipped, resolve_dictionary, short_id
+from triptych.dictionary import (
+    Dictionary,
+    DictionaryLike,
+    is_shipped,
+    resolve_dictionary,
+    shipped_dictionary,
+    short_id,
+)
 from triptych.errors import EncodeError, TargetUnreachable
 from triptych.framing import HEADER_LEN, INLINE_SLOT
 from triptych.images import Shape, as_pixels
 from triptych.jobs import Batch, Encoded, Job, encode_frame
 from triptych.metadata import build_json, make_attachments
+from triptych.modes.auto import choose_mode
+from triptych.modes.base import Mode
 from triptych.modes.registry import get_mode
 from triptych.options import make_options
 from triptych.parallel import OrderedPool
@@ -106,11 +115,9 @@ class Writer:
         self._closed = True  # until there is something to close
         self._options = make_options(options)
         self._limits = self._options.limits
-        self._mode = get_mode(self._options.mode)
+        if self._options.mode != "auto":
+            get_mode(self._options.mode)  # a wrong name shows here, not at the first image
         self._dictionary = None if dictionary is None else resolve_dictionary(dictionary, self._limits)
-        self._embed = self._options.embed
-        if self._embed is None:
-            self._embed = self._dictionary is not None and not is_shipped(self._dictionary)
         header = None if metadata is None else build_json(metadata)
         # Options travel to the jobs; an executor cannot.
         self._job_options = dataclasses.replace(self._options, executor=None)
@@ -170,14 +177,15 @@ class Writer:
         self._limits.check("decoded_bytes", shape.nbytes)
         attachments = make_attachments(metadata, exif, xmp, icc_profile, self._limits)
         entry = Entry(shape, check_key(key), check_label(label), attachments)
-        room = self._images_per_frame(shape)
+        mode = choose_mode(pixels, self._options, self._dictionary)
+        room = self._images_per_frame(mode, shape)
         # At most one frame is submitted here, after the image is safe in a batch: an error of encoding,
         # perhaps
         # of an earlier image, loses nothing else.
         full = None
-        if not self._batch.takes(shape, room, self._limits.decoded_bytes):
+        if not self._batch.takes(mode, shape, room, self._limits.decoded_bytes):
             full, self._batch = self._batch, Batch()
-        self._batch.add(entry, pixels, room)
+        self._batch.add(mode, entry, pixels, room)
         if full is None and self._batch.is_full and not self._may_be_only_frame():
             full, self._batch = self._batch, Batch()
         if full is not None:
@@ -246,29 +254,44 @@ class Writer:
             self._failed = True
             raise
 
-    def _images_per_frame(self, shape: Shape) -> int:
+    def _dictionary_for(self, mode: Mode) -> Dictionary | None:
+        """Give the dictionary that was asked for, or the shipped one that the mode takes without asking."""
+        if self._dictionary is not None or mode.default_dictionary is None:
+            return self._dictionary
+        return shipped_dictionary(mode.default_dictionary)
+
+    def _embeds(self, dictionary: Dictionary) -> bool:
+        return not is_shipped(dictionary) if self._options.embed is None else self._options.embed
+
+    def _images_per_frame(self, mode: Mode, shape: Shape) -> int:
         if self._options.target_size is not None:
             return 1  # it is a target for each image
         wanted = self._options.frame_images
         if wanted is None:
-            wanted = self._mode.images_per_frame(shape, self._options, self._dictionary)
+            wanted = mode.images_per_frame(shape, self._options, self._dictionary_for(mode))
         return min(wanted, self._limits.images_per_frame)
 
     def _may_be_only_frame(self) -> bool:
         """Say whether it matters that this may be the only frame: then it waits for the next image."""
-        return self._is_first and self._dictionary is not None and not self._embed
+        mode = self._batch.mode
+        dictionary = None if mode is None else self._dictionary_for(mode)
+        return self._is_first and dictionary is not None and not self._embeds(dictionary)
 
     def _submit(self, batch: Batch, *, is_only: bool = False) -> None:
         """Start encoding images as one frame, and write a frame that is due."""
         slot, inline_id = 0, b""
-        if self._dictionary is not None:
-            if is_only and not self._embed:
+        mode = batch.mode
+        assert mode is not None
+        dictionary = self._dictionary_for(mode)
+        if dictionary is not None:
+            embed = self._embeds(dictionary)
+            if is_only and not embed:
                 # One frame names its dictionary in 16 bytes; for more of them a USE frame is shorter.
-                slot, inline_id = INLINE_SLOT, short_id(self._dictionary.id)
+                slot, inline_id = INLINE_SLOT, short_id(dictionary.id)
             else:
-                reference = self._dictionary if self._embed else bytes.fromhex(self._dictionary.id)
+                reference = dictionary if embed else bytes.fromhex(dictionary.id)
                 slot = self._guarded(self._part.bind, reference)
-        prefix = build_prefix(self._mode.code, batch.entries, inline_id)
+        prefix = build_prefix(mode.code, batch.entries, inline_id)
         options = self._job_options
         if options.target_size is not None:
             around = HEADER_LEN + len(prefix) + (self._part.size - self._begin if self._is_first else 0)
@@ -282,7 +305,7 @@ class Writer:
             sum(entry.shape.pixels for entry in batch.entries), len(batch.entries)
         )
         keys = [entry.key for entry in batch.entries]
-        job = Job(self._mode.name, batch.pixels, options, self._dictionary, prefix, least, slot, keys)
+        job = Job(mode.name, batch.pixels, options, dictionary, prefix, least, slot, keys)
         for encoded in self._pool.submit(encode_frame, job):
             self._guarded(self._part.add_images, *encoded)
 

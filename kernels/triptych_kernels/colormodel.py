@@ -7,22 +7,21 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import int32, int64, types, uint64
 from numba.extending import intrinsic
 
 from triptych_kernels._jit import inline
 from triptych_kernels.arrays import I32, I64, U8
-from triptych_kernels.contextmix import _clamped, _const, _load, _pointer, _splat, _store, clamp
+from triptych_kernels.contextmix import _clamped, _const, _load, _pointer, _splat, _store
 
 
 @inline
 def predict_colors(colors: U8, near: I64, n_channels: int, predictions: I32) -> int:
     """Fill predictions (i32, 4 * 8, a channel's eight together, in 1/8 steps); return the texture, 0 to 7.
 
-    The eight: median edge detector, local mean, W, N, NE, NW, the mean again (where `adapt` may put
-    its own), N + NE - NNE. colors is u8 (k, 4) flat.
+    The eight: median edge detector, local mean, W, N, NE, NW, the mean again (where `regression` may
+    put its own), N + NE - NNE. colors is u8 (k, 4) flat.
     """
     activity = 0
     for c in range(n_channels):
@@ -44,45 +43,6 @@ def predict_colors(colors: U8, near: I64, n_channels: int, predictions: I32) -> 
     for bound in (12, 30, 60, 100, 160, 240, 400):
         texture += int64(activity >= int64(bound))
     return texture
-
-
-def new_taps() -> I32:
-    """Return the weights of the adaptive prediction before the first pixel: i32 (4, 12), 1.0 = 65536."""
-    taps = np.zeros((4, 12), np.int32)
-    taps[:, :4] = [32768, 32768, -13107, 13107]
-    return taps
-
-
-@inline
-def adaptive_prediction(
-    colors: U8, near: I64, n_channels: int, taps: I32, predictions: I32, offsets: I32
-) -> None:
-    """Replace the mean in predictions[6] of each channel by mean + taps . (neighbours - mean).
-
-    Products: |offset| < 2^12, |tap| <= 2^20, twelve of them: below 2^36 in i64.
-    """
-    for c in range(n_channels):
-        mean = int64(predictions[uint64(c * 8 + 1)])
-        total = 0
-        for i in range(12):
-            offset = int64(colors[uint64(near[i] * 4 + c)]) * 8 - mean
-            offsets[c, i] = int32(offset)
-            total += offset * int64(taps[c, i])
-        predictions[uint64(c * 8 + 6)] = int32(clamp(mean + (total >> 16), -2048, 4096))
-
-
-@inline
-def adapt_taps(colors: U8, s: int, n_channels: int, predictions: I32, offsets: I32, taps: I32) -> None:
-    """Normalised least mean squares, step 0.018: one division a channel."""
-    for c in range(n_channels):
-        error = int64(colors[uint64(s * 4 + c)]) * 8 - int64(predictions[uint64(c * 8 + 6)])
-        norm = 3840
-        for i in range(12):
-            norm += int64(offsets[c, i]) * int64(offsets[c, i])
-        gain = (error * 75497) // norm
-        for i in range(12):
-            moved = int64(taps[c, i]) + ((gain * int64(offsets[c, i])) >> 6)
-            taps[c, i] = int32(clamp(moved, -(1 << 20), 1 << 20))
 
 
 @intrinsic

@@ -3,7 +3,7 @@
 A decision has `n` inputs. Each is a *counter*, a u32 that holds the probability of a 1 (20 bits, high)
 and its own adaptation rate (12 bits, low). `predict` looks the counters up, takes their logits
 (`STRETCH`) and forms one weighted sum; `train` moves weights and counters towards the bit that came.
-The weights of a decision are the sum of two or three rows, each chosen by a context of its own. Logistic
+The weights of a decision are the sum of two to four rows, each chosen by a context of its own. Logistic
 mixing is due to Mahoney (PAQ6, 2002); counters that slow themselves down are in the manner of lpaq and ZPAQ.
 
 Everything is integer arithmetic on int32 vectors in plain LLVM IR, so that streams are identical on
@@ -244,6 +244,7 @@ def _make_train(n: int, n_sets: int) -> Any:
 
 
 predict7, train7 = _make_predict(7, 2), _make_train(7, 2)
+predict15, train15 = _make_predict(15, 4), _make_train(15, 4)
 predict23, train23 = _make_predict(23, 3), _make_train(23, 3)
 
 

@@ -1,8 +1,10 @@
 """The dense index-map coder: the fewest bytes, about a million pixels a second.
 
 An index is first tried against a few candidates (with `n_flags`), then spelled down the palette's colour
-tree. Each of these decisions mixes 13 bit histories found by hashed index contexts and 10 counters chosen
-by where colour predictions lie on the node's axis. Flat surroundings are handled by run decisions first.
+tree. Each of these decisions mixes nine bit histories found by hashed index contexts, five counters chosen
+by where colour predictions lie on the node's axis, and the odds that a bell around the best prediction
+gives; twice, with weights chosen by different contexts, and the mean of both logits counts. Flat
+surroundings are handled by run decisions first.
 FORMAT.md section 6.6 is the law.
 """
 
@@ -13,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import int64, uint8, uint32, uint64
 
-from triptych_kernels import colormodel, mapmodel, runs
+from triptych_kernels import colormodel, colorodds, mapmodel, regression, runs
 from triptych_kernels._jit import inline, kernel
 from triptych_kernels.arrays import I32, I64, U8, U16, U32, U64
 from triptych_kernels.contextmix import (
@@ -21,13 +23,13 @@ from triptych_kernels.contextmix import (
     STRETCH,
     clamp,
     decayed,
-    predict23,
+    predict15,
     refine,
     refine_table,
     refine_train,
     squash,
     step_of,
-    train23,
+    train15,
 )
 from triptych_kernels.histories import NEXT_STATE, STATE_P
 from triptych_kernels.mapmodel import K1, K4, PAD, Scratch
@@ -35,22 +37,27 @@ from triptych_kernels.palettetree import Tree
 from triptych_kernels.rangecoder import code_bit, overrun
 from triptych_kernels.status import OK
 
-N_HISTORIES = 13
-N_COLORS = 10
+N_HISTORIES = 9
+N_COLORS = 5
 N_FLAGS = 5
-WIDTH = 24
+WIDTH = 16
 """Inputs of a decision, with the bias."""
 DEAD = 0
 """A counter that stays at one half: the input of a history that has seen nothing."""
+ODDS = 1
+"""A counter that is set before it is looked at: the odds of the colours."""
 HISTORY_AT = 16
 FLAG_AT = HISTORY_AT + 2 * N_HISTORIES * 256
 COLOR_AT = FLAG_AT + N_FLAGS * 4096
 FLAG_ROWS = 3 * 64
 PLACED_ROWS = 257
 EQUAL_ROWS = 256 + 3 * 256
+PAIR_ROWS = 1025
+MASK_ROWS = 65
+KIND_ROWS = 2
 RATE_MIN = 16
-LEARNING_RATE = 160
-LEARNING_RATE_MIN = 30
+LEARNING_RATE = 100
+LEARNING_RATE_MIN = 22
 
 
 class DenseModel(NamedTuple):
@@ -58,8 +65,8 @@ class DenseModel(NamedTuple):
 
     lines: u8, 16 << line_bits, hashed: a check byte and 15 bit histories. counters: u32, see the *_AT
     constants. weights: i32 rows of WIDTH. refine_a, refine_b: i32 rows of 33. run_counters,
-    run_weights: see runs. matches: see mapmodel. taps: see colormodel. rate: i64
-    (1), learning rate with 8 fractional bits.
+    run_weights: see runs. matches: see mapmodel. means: see colorodds. rate:
+    i64 (1), learning rate with 8 fractional bits.
     """
 
     lines: U8
@@ -70,7 +77,7 @@ class DenseModel(NamedTuple):
     run_counters: U32
     run_weights: I32
     matches: U16
-    taps: I32
+    means: I64
     rate: I64
 
 
@@ -79,26 +86,27 @@ def new_model(k: int, line_bits: int) -> DenseModel:
     n = max(1, k - 1)
     counters = np.full(COLOR_AT + N_COLORS * n * 1024, HALF, np.uint32)
     counters[HISTORY_AT:FLAG_AT] = np.tile(STATE_P, 2 * N_HISTORIES)
-    first_rows = n + FLAG_ROWS
-    weights = np.zeros((first_rows + PLACED_ROWS + EQUAL_ROWS) * WIDTH, np.int32)
-    weights[: first_rows * WIDTH] = 65536 * 42 // 230
+    first_rows, second_rows = n + FLAG_ROWS, 8 * n + FLAG_ROWS
+    second_at = first_rows + PLACED_ROWS + EQUAL_ROWS + PAIR_ROWS
+    weights = np.zeros((second_at + second_rows + PAIR_ROWS + MASK_ROWS + KIND_ROWS, WIDTH), np.int32)
+    weights[:first_rows] = weights[second_at : second_at + second_rows] = 65536 * 42 // 230
     return DenseModel(
         np.zeros(16 << line_bits, np.uint8),
         counters,
-        weights,
+        weights.reshape(-1),
         refine_table(first_rows),
         refine_table(EQUAL_ROWS),
         runs.new_counters(),
         runs.new_weights(),
         np.zeros((2, mapmodel.MATCH_SIZE), np.uint16),
-        colormodel.new_taps(),
+        colorodds.new_means(),
         np.array([LEARNING_RATE << 8], np.int64),
     )
 
 
 @inline
 def _find_lines(lines: U8, line_bits: int, hashes: U64, page: int, found: I64) -> None:
-    """Set found[0:13] to the lines of this page's histories; a line taken over starts empty.
+    """Set found[0:9] to the lines of this page's histories; a line taken over starts empty.
 
     Two places are tried, a cache line's two halves; the one whose first history is the younger goes.
     """
@@ -126,7 +134,7 @@ def _find_lines(lines: U8, line_bits: int, hashes: U64, page: int, found: I64) -
 
 @inline
 def _history_inputs(lines: U8, found: I64, slot: int, first: int, at: I64) -> None:
-    """Set at[0:13] to the counters of the histories in `slot`; an empty history has the dead counter."""
+    """Set at[0:9] to the counters of the histories in `slot`; an empty history has the dead counter."""
     for i in range(N_HISTORIES):
         state = int64(lines[uint64(found[i] + slot)])
         at[i] = DEAD if state == 0 else first + int64(i * 256) + state
@@ -134,36 +142,30 @@ def _history_inputs(lines: U8, found: I64, slot: int, first: int, at: I64) -> No
 
 @inline
 def _color_inputs(placed: I32, node: int, n_nodes: int, texture: int, at: I64) -> None:
-    """Set at[13:23]: counters of this node, chosen by pairs and triples of placed predictions."""
+    """Set at[9:15]: counters of this node, chosen by placed predictions, and that of the odds."""
     p = placed
     gap = clamp(((int64(p[2]) - int64(p[6])) >> 4) + 16, 0, 31)
-    tens, mean10 = int64(p[26]) * 100, int64(p[27]) * 10
+    at[9] = int64(p[14]) * 8 + texture
+    at[10] = int64(p[18]) * 32 + int64(p[19])
+    at[11] = int64(p[19]) * 32 + int64(p[20])
+    at[12] = int64(p[22]) * 32 + gap
     at[13] = int64(p[8]) * 8 + texture
-    at[14] = int64(p[9]) * 8 + texture
-    at[15] = int64(p[14]) * 8 + texture
-    at[16] = int64(p[18]) * 32 + int64(p[19])
-    at[17] = int64(p[19]) * 32 + int64(p[20])
-    at[18] = int64(p[18]) * 32 + int64(p[21])
-    at[19] = tens + mean10 + int64(p[28])
-    at[20] = tens + mean10 + int64(p[29])
-    at[21] = int64(p[22]) * 32 + int64(p[23])
-    at[22] = int64(p[22]) * 32 + gap
     for i in range(N_COLORS):
-        at[13 + i] += COLOR_AT + ((int64(i) * n_nodes + node) << 10)
+        at[9 + i] += COLOR_AT + ((int64(i) * n_nodes + node) << 10)
+    at[14] = ODDS
 
 
 @inline
 def _flag_inputs(s: int, stage: int, level: int, equal: int, same: int, history: int, at: I64) -> None:
-    """Set at[13:23] for the question "is the pixel candidate s"."""
-    at[13] = (equal << 4) | same
-    at[14] = 4096 + (((history & 255) << 4) | same)
-    at[15] = (2 * 4096) + ((level * 4 + stage) * 16 + same)
-    at[16] = (3 * 4096) + (((equal & 63) << 6) | (level << 4) | same)
-    at[17] = (4 * 4096) + ((s << 4) | same)
-    for i in range(13, 18):
+    """Set at[9:15] for the question "is the pixel candidate s"."""
+    at[9] = (equal << 4) | same
+    at[10] = 4096 + (((history & 255) << 4) | same)
+    at[11] = (2 * 4096) + ((level * 4 + stage) * 16 + same)
+    at[12] = (3 * 4096) + (((equal & 63) << 6) | (level << 4) | same)
+    at[13] = (4 * 4096) + ((s << 4) | same)
+    for i in range(9, 14):
         at[i] += FLAG_AT
-    for i in range(18, 23):
-        at[i] = DEAD
+    at[14] = DEAD
 
 
 @kernel
@@ -192,18 +194,27 @@ def code_dense(
     n_nodes = max(1, k - 1)
     placed_at = n_nodes + FLAG_ROWS
     equal_at = placed_at + PLACED_ROWS
+    pair_at = equal_at + EQUAL_ROWS
+    second_at = pair_at + PAIR_ROWS
+    second_pair_at = second_at + 8 * n_nodes + FLAG_ROWS
+    mask_at = second_pair_at + PAIR_ROWS
+    kind_at = mask_at + MASK_ROWS
     low, high, code, pos = coder[0], coder[1], coder[2], coder[3]
     stride = uint64(width + 2 * PAD)
-    near, hashes, at, rows = scratch.near, scratch.hashes, scratch.at, scratch.rows
+    near, hashes, at = scratch.near, scratch.hashes, scratch.at
+    rows, second_rows = scratch.rows, scratch.second_rows
     found, slots, trace, above = scratch.found, scratch.slots, scratch.trace, scratch.above
     seen, logits, candidates = scratch.seen, scratch.logits, scratch.candidates
     predictions, placed, offsets = scratch.predictions, scratch.placed, scratch.offsets
+    taps, products, errors, point = scratch.taps, scratch.products, scratch.errors, scratch.point
+    weights, sums = scratch.weights, scratch.sums
     for y in range(height):
         row = uint64(y + PAD) * stride + uint64(PAD)
         mapmodel.pad_row(plane, row, uint64(width), y == 0)
         rate = model.rate[0] >> 8
         runs.new_row(trace)
-        x = 0
+        regression.begin_row(products, taps)
+        x = int64(0)  # int64, here and below: a literal would have kernels compiled once more
         while x < width:
             q = row + uint64(x)
             bit, s, n = 0, -1, 0
@@ -242,7 +253,7 @@ def code_dense(
                         near, flat, model.matches, at_nine, at_six, candidates
                     )
                     n_candidates = min(n_candidates, int64(n_flags))
-                stage, node, page, texture = 0, -1, -1, 0
+                stage, node, page, texture = int64(0), int64(-1), int64(-1), int64(0)
                 path = 0
                 if sink is not None:
                     path = tree.path[plane[q]]
@@ -262,8 +273,13 @@ def code_dense(
                         if node < 0:
                             node = 0
                             texture = colormodel.predict_colors(colors, near, n_channels, predictions)
-                            colormodel.adaptive_prediction(
-                                colors, near, n_channels, model.taps, predictions, offsets
+                            block = x // regression.BLOCK
+                            if block != int64(taps[regression.HERE]):
+                                regression.move_to(products, taps, block)
+                                regression.solve(products, taps, scratch.work)
+                            regression.predict(colors, near, n_channels, taps, predictions, offsets)
+                            colorodds.find_odds(
+                                predictions, errors, x, model.means, tree.leaves, point, weights, sums
                             )
                         new_page, slot = int64(tree.page[node]), int64(tree.slot[node])
                         bit = path & 1
@@ -271,21 +287,37 @@ def code_dense(
                         page = new_page
                         _find_lines(model.lines, line_bits, hashes, page, found)
                     if is_flag:
-                        _history_inputs(model.lines, found, slot, (HISTORY_AT + N_HISTORIES * 256), at)
+                        _history_inputs(model.lines, found, slot, int64(HISTORY_AT + N_HISTORIES * 256), at)
                         _flag_inputs(candidate, stage, level, equal, same, trace[runs.HISTORY], at)
-                        row_a = n_nodes + stage * 64 + level * 16 + same
-                        row_b = placed_at + 256
+                        flag = stage * 64 + level * 16 + same
+                        row_a = n_nodes + flag
+                        rows[1] = placed_at + 256
                         row_c = equal_at + 256 + stage * 256 + equal
+                        rows[3] = pair_at + 1024
+                        second_rows[0] = second_at + 8 * n_nodes + flag
+                        second_rows[1] = second_pair_at + 1024
+                        second_rows[2] = mask_at + 64
+                        second_rows[3] = kind_at + 1
                     else:
                         colormodel.project(predictions, tree.axis, node, placed)
-                        _history_inputs(model.lines, found, slot, HISTORY_AT, at)
+                        _history_inputs(model.lines, found, slot, int64(HISTORY_AT), at)
                         _color_inputs(placed, node, n_nodes, texture, at)
                         row_a = node
-                        row_b = placed_at + int64(placed[22]) * 8 + texture
+                        rows[1] = placed_at + int64(placed[22]) * 8 + texture
                         row_c = equal_at + equal
-                    rows[0], rows[1] = row_a * WIDTH, row_b * WIDTH
-                    rows[2] = row_c * WIDTH
-                    logit = predict23(model.counters, at, STRETCH, model.weights, rows, seen, logits)
+                        rows[3] = pair_at + int64(placed[18]) * 32 + int64(placed[19])
+                        second_rows[0] = second_at + node * 8 + texture
+                        second_rows[1] = second_pair_at + int64(placed[19]) * 32 + int64(placed[20])
+                        second_rows[2] = mask_at + (equal & 63)
+                        second_rows[3] = kind_at
+                        model.counters[ODDS] = uint32(colorodds.chance(sums, tree.span, node) << 20)
+                    rows[0], rows[2] = row_a, row_c
+                    for i in range(4):
+                        rows[i] *= WIDTH
+                        second_rows[i] *= WIDTH
+                    first = predict15(model.counters, at, STRETCH, model.weights, rows, seen, logits)
+                    second = predict15(model.counters, at, STRETCH, model.weights, second_rows, seen, logits)
+                    logit = (first + second) >> 1
                     mixed = squash(logit)
                     p = (
                         mixed * 2
@@ -294,14 +326,25 @@ def code_dense(
                     )
                     p = clamp((p + 2) >> 2, 2, 65534)
                     low, high, code, pos, bit = code_bit(low, high, code, pos, bit, p, sink, source)
-                    train23(
+                    train15(
                         model.counters,
                         at,
                         model.weights,
                         rows,
                         seen,
                         logits,
-                        step_of(bit, mixed, rate),
+                        step_of(bit, squash(first), rate),
+                        bit,
+                        RATE_MIN,
+                    )
+                    train15(
+                        model.counters,
+                        at,
+                        model.weights,
+                        second_rows,
+                        seen,
+                        logits,
+                        step_of(bit, squash(second), rate),
                         bit,
                         RATE_MIN,
                     )
@@ -325,10 +368,12 @@ def code_dense(
                     mapmodel.remember_match(model.matches[0], at_nine, s)
                     mapmodel.remember_match(model.matches[1], at_six, s)
                 if node >= 0:
-                    colormodel.adapt_taps(colors, s, n_channels, predictions, offsets, model.taps)
+                    regression.learn(colors, s, n_channels, predictions, offsets, products)
+                    colorodds.learn_errors(colors, s, errors, x, model.means, point)
                 plane[q] = uint8(s)
             runs.pass_pixel(plane, q, stride, flat, trace, above[x:])
             x += 1
+        regression.move_to(products, taps, (int64(width) - 1) // regression.BLOCK + 1)
         model.rate[0] = decayed(model.rate[0], LEARNING_RATE_MIN << 8)
         if overrun(pos, sink, source) != OK:
             break

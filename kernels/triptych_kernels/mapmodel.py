@@ -17,6 +17,7 @@ from llvmlite import ir
 from numba import int64, types, uint8, uint16, uint64
 from numba.extending import intrinsic
 
+from triptych_kernels import regression
 from triptych_kernels._jit import inline
 from triptych_kernels.arrays import I32, I64, U8, U16, U32, U64
 from triptych_kernels.contextmix import _pointer
@@ -33,16 +34,20 @@ K4 = uint64(0xE7037ED1A0B428DB)
 class Scratch(NamedTuple):
     """Work arrays of one image, for all three coders; made by the caller, as kernels compile faster without.
 
-    near i64 (12): see look_around. hashes u64 (16). at i64 (23), rows i64 (3), seen u32 (24), logits i32
-    (24): see contextmix. found i64 (13): lines of histories. slots i64 (3), trace i64 (4), above u8 (width):
-    see runs. candidates i64 (2, 4): see list_candidates. predictions, placed i32 (32), offsets i32 (4, 12):
-    see colormodel. patterns u64 (3), values u64 (6): see spritemap.
+    near i64 (12): see look_around. hashes u64 (16). at i64 (23), rows and second_rows i64 (4), seen u32 (24),
+    logits i32 (24): see contextmix. found i64 (9): lines of histories. slots i64 (3), trace i64 (4), above
+    u8 (width): see runs. candidates i64 (2, 4): see list_candidates. predictions, placed i32 (32): see
+    colormodel.
+    patterns u64 (3), values u64 (6): see spritemap. offsets i32 (64), taps i32 (13), products i32, work
+    i64: see regression. errors i32 (width + 2), point i64 (4), weights i32 (256), sums i64 (257): see
+    colorodds.
     """
 
     near: I64
     hashes: U64
     at: I64
     rows: I64
+    second_rows: I64
     seen: U32
     logits: I32
     found: I64
@@ -52,9 +57,16 @@ class Scratch(NamedTuple):
     candidates: I64
     predictions: I32
     placed: I32
-    offsets: I32
     patterns: U64
     values: U64
+    offsets: I32
+    taps: I32
+    products: I32
+    work: I64
+    errors: I32
+    point: I64
+    weights: I32
+    sums: I64
 
 
 def new_scratch(width: int) -> Scratch:
@@ -63,19 +75,27 @@ def new_scratch(width: int) -> Scratch:
         np.zeros(12, np.int64),
         np.zeros(16, np.uint64),
         np.zeros(23, np.int64),
-        np.zeros(3, np.int64),
+        np.zeros(4, np.int64),
+        np.zeros(4, np.int64),
         np.zeros(24, np.uint32),
         np.zeros(24, np.int32),
-        np.zeros(13, np.int64),
+        np.zeros(9, np.int64),
         np.zeros(3, np.int64),
         np.zeros(4, np.int64),
         np.zeros(width, np.uint8),
         np.zeros((2, 4), np.int64),
         np.full(32, 255 * 8, np.int32),
         np.zeros(32, np.int32),
-        np.zeros((4, 12), np.int32),
         np.zeros(3, np.uint64),
         np.zeros(6, np.uint64),
+        np.zeros(4 * regression.ROW, np.int32),
+        regression.new_taps(),
+        regression.new_sums(width),
+        np.zeros(regression.SIZE, np.int64),
+        np.zeros(width + 2, np.int32),
+        np.zeros(4, np.int64),
+        np.zeros(256, np.int32),
+        np.zeros(257, np.int64),
     )
 
 
@@ -129,20 +149,18 @@ def growing_hashes(near: I64, hashes: U64) -> None:
 
 @inline
 def odd_hashes(near: I64, hashes: U64) -> None:
-    """Set hashes[4:13]: all twelve neighbours, and shapes that leave some out."""
+    """Replace hashes[0:2] and set hashes[4:9]: all twelve neighbours, and shapes that leave some out."""
     w, n, nw, ne = uint64(near[0] + 1), uint64(near[1] + 1), uint64(near[2] + 1), uint64(near[3] + 1)
     ww, nn = uint64(near[4] + 1), uint64(near[5] + 1)
     rest = (uint64(near[9] + 1) * K1) ^ (uint64(near[10] + 1) * K3) ^ (uint64(near[11] + 1) * K4)
     twelve = (hashes[3] ^ rest) * K2
+    hashes[0] = w * K1
+    hashes[1] = n * K2
     hashes[4] = twelve ^ (twelve >> uint64(32))
-    hashes[5] = w * K1
-    hashes[6] = n * K2
-    hashes[7] = hashes[0] ^ (nw * K3)
-    hashes[8] = hashes[0] ^ (ne * K4)
-    hashes[9] = (w * K2) ^ (ww * K3)
-    hashes[10] = (n * K3) ^ (nn * K1)
-    hashes[11] = (n * K1) ^ (nw * K2) ^ (ne * K3)
-    hashes[12] = (w * K1) ^ (ne * K2) ^ (ww * K3)
+    hashes[5] = (w * K2) ^ (ww * K3)
+    hashes[6] = (n * K3) ^ (nn * K1)
+    hashes[7] = (n * K1) ^ (nw * K2) ^ (ne * K3)
+    hashes[8] = (w * K1) ^ (ne * K2) ^ (ww * K3)
 
 
 @inline

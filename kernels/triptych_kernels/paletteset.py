@@ -161,10 +161,10 @@ def code_size(
     """Code the number of colours (1 to 256) and the layout; return (k - 1) * 4 + layout."""
     low, high, code, pos = coder[0], coder[1], coder[2], coder[3]
     low, high, code, pos, size = _code_number(
-        model.counters, SIZE_AT, 8, int64(k) - 1, low, high, code, pos, sink, source
+        model.counters, int64(SIZE_AT), int64(8), int64(k) - 1, low, high, code, pos, sink, source
     )
     low, high, code, pos, layout = _code_number(
-        model.counters, (SIZE_AT + 256), 2, int64(layout), low, high, code, pos, sink, source
+        model.counters, int64(SIZE_AT + 256), int64(2), int64(layout), low, high, code, pos, sink, source
     )
     coder[0], coder[1], coder[2], coder[3] = low, high, code, pos
     return size * 4 + layout

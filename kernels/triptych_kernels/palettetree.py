@@ -43,6 +43,8 @@ class Tree(NamedTuple):
     axis: i32 (n, 8): direction (4), threshold, 2^24 / sigma, 0, 0.
     page, slot: i32, the root of the node's page and its place there, 1 to 15.
     path: i64 (k), the decisions that lead to colour s, first decision in bit 0.
+    span: i32 (n, 3), the node's first leaf, the first leaf to its right and the end; leaves count from left
+    to right. leaves: i32 (3 * 8m, 8m >= k), their Y = (R + 2G + B) / 4, U = R - G, V = B - G in 1/8 steps.
     """
 
     left: I32
@@ -51,6 +53,8 @@ class Tree(NamedTuple):
     page: I32
     slot: I32
     path: I64
+    span: I32
+    leaves: I32
 
 
 @inline
@@ -71,7 +75,7 @@ def _split(colors: U8, ids: I64, lo: int, hi: int, keys: I64, axis_row: I32) -> 
     Sums: projections are below 256 * 255 * sqrt(3) < 2^17, so n * sum of squares < 2^8 * 2^8 * 2^34 = 2^50.
     """
     n = int64(hi - lo)
-    best, widest = -1, 0
+    best, widest = int64(-1), int64(0)  # a literal would compile what it is given to once more
     for d in range(DIRECTIONS.shape[0]):
         total = squares = 0
         for i in range(lo, hi):
@@ -111,8 +115,10 @@ def _split(colors: U8, ids: I64, lo: int, hi: int, keys: I64, axis_row: I32) -> 
 
 
 @kernel
-def _build(colors: U8, left: I32, right: I32, axis: I32, page: I32, slot: I32, path: I64, work: I64) -> None:
-    """Fill a tree. IN colors u8 (k, 4), k >= 2; OUT the fields of Tree; work i64 (6, 512)."""
+def _build(
+    colors: U8, left: I32, right: I32, axis: I32, page: I32, slot: I32, path: I64, span: I32, work: I64
+) -> None:
+    """Fill a tree. IN colors u8 (k, 4), k >= 2; OUT its fields; work i64 (6, 512), with the leaves first."""
     k = int64(colors.shape[0])
     ids, keys, lows, highs, parents, prefixes = work[0], work[1], work[2], work[3], work[4], work[5]
     for i in range(k):
@@ -135,6 +141,7 @@ def _build(colors: U8, left: I32, right: I32, axis: I32, page: I32, slot: I32, p
             path[ids[lo]] = bits
             continue
         mid = _split(colors, ids, lo, hi, keys, axis[n])
+        span[n, 0], span[n, 1], span[n, 2] = int32(lo), int32(mid), int32(hi)
         below = (level + 1) << 40
         lows[depth], highs[depth], parents[depth] = mid, hi, 2 + 2 * n
         prefixes[depth] = below | bits | (1 << level)
@@ -170,8 +177,12 @@ def build_tree(colors: U8) -> Tree:
     """Return the tree of a palette, u8 (k, 4), 1 <= k <= 256, no colour twice."""
     k = len(colors)
     n = max(1, k - 1)
-    fields = [np.zeros(n, np.int32) for _ in range(4)]
-    tree = Tree(fields[0], fields[1], np.zeros((n, 8), np.int32), fields[2], fields[3], np.zeros(k, np.int64))
+    left, right, page, slot = (np.zeros(n, np.int32) for _ in range(4))
+    axis, path, span = np.zeros((n, 8), np.int32), np.zeros(k, np.int64), np.zeros((n, 3), np.int32)
+    work = np.zeros((6, 512), np.int64)
     if k > 1:
-        _build(np.ascontiguousarray(colors), *tree, np.zeros((6, 512), np.int64))
-    return tree
+        _build(np.ascontiguousarray(colors), left, right, axis, page, slot, path, span, work)
+    red, green, blue, _ = colors[work[0, :k]].T.astype(np.int32) * 8
+    leaves = np.zeros((3, -(-k // 8) * 8), np.int32)
+    leaves[:, :k] = (red + 2 * green + blue) >> 2, red - green, blue - green
+    return Tree(left, right, axis, page, slot, path, span, leaves.reshape(-1))

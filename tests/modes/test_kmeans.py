@@ -92,7 +92,7 @@ def test_quality_trades_error_for_bytes():
 
 @pytest.mark.parametrize("target", [300, 500, 900, 1500])
 def test_target_size(target):
-    data = tp.encode(photo(), target_size=target)
+    data = tp.encode(photo(), mode="kmeans", target_size=target)
     assert target * 0.8 < len(data) <= target
     assert len(tp.encode(photo(), target_size=target, n_colors=16, effort="fast")) <= target
 
@@ -100,7 +100,7 @@ def test_target_size(target):
 @pytest.mark.parametrize("target", [20.0, 28.5, 33.0])
 def test_target_psnr(target):
     image = photo()
-    got = tp.decode(tp.encode(image, target_psnr=target))
+    got = tp.decode(tp.encode(image, mode="kmeans", target_psnr=target))
     assert target <= psnr(image, got) < target + 2.5
 
 
@@ -113,7 +113,7 @@ def test_unreachable_targets(target):
 def test_targets_in_a_batch_hold_for_each_image():
     images = [photo(seed=s) for s in range(3)]
     stream = io.BytesIO()
-    with tp.Writer(stream, target_psnr=27.0, frame_images=3) as writer:
+    with tp.Writer(stream, mode="kmeans", target_psnr=27.0, frame_images=3) as writer:
         for image in images:
             writer.write(image)
     for image, got in zip(images, tp.Reader(stream.getvalue()), strict=True):
@@ -171,7 +171,7 @@ def test_dictionary_and_options_that_do_not_go_together():
         tp.encode(photo(), dictionary=book, lossless=True)
     other = tp.Dictionary(b"\x63" + book.payload[1:])
     with pytest.raises(tp.DictionaryMismatch, match="palette"):
-        tp.encode(photo(), dictionary=other)
+        tp.encode(photo(), mode="kmeans", dictionary=other)
 
 
 def test_sprites_share_a_frame():
@@ -218,7 +218,7 @@ def test_large_flat_image_is_readable_under_default_limits():
 def test_hidden_colors_do_not_count_against_a_target(target):
     image = photo(12, 12, 4)
     image[:, ::2, 3] = 0
-    got = tp.decode(tp.encode(image, target_psnr=target)).astype(float)
+    got = tp.decode(tp.encode(image, mode="kmeans", target_psnr=target)).astype(float)
     weighted = [np.dstack([a[:, :, :3] * a[:, :, 3:] / 255, a[:, :, 3]]) for a in (got, image.astype(float))]
     assert psnr(*weighted) >= target
 

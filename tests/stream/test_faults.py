@@ -141,6 +141,7 @@ def test_a_folder_that_is_not_there(tmp_path):
 class FailingMode:
     name = "failing"
     code = 14
+    default_dictionary = None
 
     def encode_frame(self, images, options, dictionary):
         if any(image[0, 0, 0] == 3 for image in images):

@@ -114,11 +114,12 @@ class FlatMode:
 
     name = "flat"
     code = 13
+    default_dictionary = None
 
     def encode_frame(self, images, options, dictionary):
         return bytes((images[0].flat[0],))
 
-    def decode_frame(self, body, shapes, dictionary, start, stop):
+    def decode_frame(self, body, shapes, dictionary, start, stop, n_components=None):
         return [np.full(shape, body[0], np.uint8) for shape in shapes[start:stop]]
 
     def images_per_frame(self, shape, options, dictionary):

@@ -29,6 +29,10 @@ SECTIONS = {
     "speed-fast": "coding_speed",
     "core": "mixing",
     "startup": "startup",
+    "photographs": "photo_files",
+    "photo-speed": "photo_files",
+    "pca-collections": "image_sets",
+    "project-speed": "projecting",
 }
 """The module of each section; its function has the section's name."""
 
@@ -65,13 +69,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run sections, print them, write JSON; return 1 where a section failed (a missed goal is no failure)."""
     parser = argparse.ArgumentParser(prog="bench", description="What Triptych achieves beside its peers.")
     parser.add_argument(
-        "--data", type=Path, required=True, help="folder with kodak/, palette/ and collections/"
+        "--data", type=Path, required=True, help="folder with kodak/, palette/, collections/ and faces/"
     )
     parser.add_argument("--only", action="append", choices=SECTIONS, help="a section; may be given again")
     parser.add_argument("--quick", action="store_true", help="a few pictures and rounds")
     parser.add_argument("--json", type=Path, help="write everything here as well")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that measure curves")
+    parser.add_argument(
+        "--peers",
+        type=Path,
+        action="append",
+        default=[],
+        help="take the points of peers from what --json wrote before; tables say so; may be given again",
+    )
+    parser.add_argument("--plot", type=Path, help="plot rate against distortion here (.png, .svg)")
+    parser.add_argument("--photo", type=Path, help="a dictionary of photographs, not the shipped one")
+    parser.add_argument(
+        "--faces", type=Path, help="a dictionary of 768 components fitted to the faces; else the run fits it"
+    )
     parsed = parser.parse_args(arguments)
-    setup = Setup(parsed.data, parsed.quick)
+    setup = Setup(
+        parsed.data,
+        parsed.quick,
+        jobs=parsed.jobs,
+        peers=tuple(parsed.peers),
+        plot=parsed.plot,
+        photo=parsed.photo,
+        faces=parsed.faces,
+    )
     machine = _machine()
     print(f"triptych benchmark: {machine}" + (" QUICK: no claim rests on this" if setup.quick else ""))
     sections: list[Section] = []

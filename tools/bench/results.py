@@ -18,6 +18,8 @@ class Table:
     title: str
     columns: tuple[str, ...]
     rows: list[Row]
+    is_printed: bool = True
+    """Whether people want to read all of it; JSON has it in any case."""
 
     def __str__(self) -> str:
         """Lay the table out: the first column to the left, the others to the right."""
@@ -64,7 +66,8 @@ class Section:
 
     def __str__(self) -> str:
         """Lay out notes, tables and goals."""
-        parts = [f"== {self.name} ({self.seconds:.0f} s)", *self.notes, *map(str, self.tables)]
+        printed = (str(table) for table in self.tables if table.is_printed)
+        parts = [f"== {self.name} ({self.seconds:.0f} s)", *self.notes, *printed]
         if self.goals:
             parts.append(str(goal_table([self])))
         return "\n".join(parts) + "\n"

@@ -35,6 +35,13 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
 @click.argument("stream", metavar="IN.tych")
 @click.option("-o", "--output", required=True, metavar="DIR|FILE|-", help="Where to; - is stdout.")
 @click.option("--format", "format_name", metavar="FORMAT", help="png (the default), webp, tiff, bmp, ...")
+@click.option(
+    "--components",
+    "n_components",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Show images by their first N components only (PCA dictionaries of components).",
+)
 @opt.only_option
 @opt.dictionaries_option
 @opt.force_option
@@ -44,6 +51,7 @@ def decode_command(
     stream: str,
     output: str,
     format_name: str | None,
+    n_components: int | None,
     only: tuple[str, ...],
     dictionaries: tuple[str, ...],
     force: bool,
@@ -67,7 +75,13 @@ def decode_command(
         cold_kernel_notice(),
         naming(name),
         stream_source(stream, seekable=bool(only)) as source,
-        Reader(source, dictionary=dictionaries or None, damage="skip", threads=threads) as reader,
+        Reader(
+            source,
+            dictionary=dictionaries or None,
+            damage="skip",
+            threads=threads,
+            n_components=n_components,
+        ) as reader,
     ):
         images = _selected(reader, only, failures) if only else reader.items()
         target = _open_target(output, suffix, force, images, as_file=len(only) == 1)

@@ -37,11 +37,11 @@ _OF_ONE_IMAGE = (InvalidImage, LimitExceeded, TargetUnreachable, TooManyColors)
 @opt.filelist_option
 @opt.force_option
 @click.option("--append", is_flag=True, help="Continue the stream at OUT.")
-@click.option("--mode", metavar="MODE", help="kmeans, or auto (the default).")
-@click.option("-q", "--quality", type=click.IntRange(0, 100), metavar="0..100", help="100 is the finest.")
-@opt.color_options
-@click.option("--dither", is_flag=True, default=None, help="Floyd-Steinberg.")
-@click.option("--lossless", is_flag=True, default=None, help="Exact, or the image fails.")
+@click.option("--mode", metavar="MODE", help="kmeans, pca, or auto (the default).")
+@opt.shared_options
+@click.option("--tune", type=click.Choice(["visual", "psnr"]), help="PCA: for eyes (the default), or PSNR.")
+@click.option("--dither", is_flag=True, default=None, help="k-means: Floyd-Steinberg.")
+@click.option("--lossless", is_flag=True, default=None, help="Exact (k-means), or the image fails.")
 @click.option(
     "--target-size", type=opt.parse_size, metavar="BYTES", help="Bytes for each image: 20k, 1M, 64Ki."
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,14 +13,26 @@ from triptych.cli.failures import Failures, UsageFailure, naming
 from triptych.cli.inputs import collect_images, load_all
 from triptych.cli.outputs import STDOUT, stream_target
 
+if TYPE_CHECKING:
+    from triptych.dictionary import Dictionary
+
 
 @click.command("fit")
-@click.argument("mode", metavar="kmeans")
+@click.argument("mode", metavar="kmeans|pca")
 @click.argument("images", nargs=-1, metavar="IMAGE...")
 @click.option("-o", "--output", required=True, metavar="BOOK.tych", help="The dictionary; - is stdout.")
 @opt.filelist_option
 @opt.force_option
-@opt.color_options
+@opt.shared_options
+@click.option(
+    "--variance",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="0.98",
+    help="PCA: as many components as hold this share of the variance.",
+)
+@click.option(
+    "--embed/--no-embed", default=None, help="PCA: the dictionary is to travel in a stream, or to serve many."
+)
 @opt.threads_option
 @opt.json_option
 def fit_command(
@@ -32,9 +44,10 @@ def fit_command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Learn a dictionary that many images share: for kmeans, a palette.
+    """Learn a dictionary that many images share.
 
-    Prints the WCSS, the sum of squared distances of all pixels to their nearest colour.
+    For kmeans a palette; prints the WCSS, the sum of squared distances of all pixels to their nearest colour.
+    For pca the components of images of one size; prints how much of the variance they hold.
     """
     if as_json and output == STDOUT:
         raise UsageFailure("--json and -o - both write to stdout")
@@ -72,16 +85,26 @@ def fit_command(
     if as_json:
         print_json(facts | {"failed": failures.names})
     elif output != STDOUT:
-        mean = book.params["wcss"] / book.params["pixels"]
-        psnr = f"{10 * math.log10(255**2 * 3 / mean):.2f} dB" if mean else "exact"
-        click.echo(
-            f"{output}: {plural(book.params['n_colors'], 'colour')} from "
-            f"{plural(book.params['images'], 'image')}, "
-            f"{book.params['pixels']:,} pixels\n"
-            f"  WCSS {book.params['wcss']:,.1f}, {mean:.4g} a pixel ({psnr})\n"
-            f"  id {book.id}"
-        )
+        click.echo(f"{output}: {_summary(book)}\n  id {book.id}")
     failures.exit(n_good)
+
+
+def _summary(book: Dictionary) -> str:
+    params, size = book.params, len(book.to_bytes())
+    images = plural(params["images"], "image")
+    if book.kind == "palette":
+        mean = params["wcss"] / params["pixels"]
+        psnr = f"{10 * math.log10(255**2 * 3 / mean):.2f} dB" if mean else "exact"
+        return (
+            f"{plural(params['n_colors'], 'colour')} from {images}, {params['pixels']:,} pixels\n"
+            f"  WCSS {params['wcss']:,.1f}, {mean:.4g} a pixel ({psnr})"
+        )
+    symmetry = ", mirror-symmetric" if params["mirrored"] else ""
+    curve = ", ".join(f"{share:.1%}" for share in book.explained_variance_ratio_[:6])
+    return (
+        f"{plural(params['n_components'], 'component')} from {images}{symmetry}, {size:,} bytes\n"
+        f"  {params['variance']:.2%} of the variance (the first: {curve})"
+    )
 
 
 def _chain(first: Any, rest: Any) -> Any:

@@ -58,12 +58,29 @@ filelist_option = click.option(
     "--filelist", type=click.Path(), metavar="F", help="Read names of inputs from F, one a line; - is stdin."
 )
 
-_COLOR_OPTIONS = (
+_SHARED_OPTIONS = (
+    click.option("-q", "--quality", type=click.IntRange(0, 100), metavar="0..100", help="100 is the finest."),
     click.option(
-        "-k", "--colors", "n_colors", type=parse_color_count, metavar="N", help="Colours, 1 to 256, or auto."
+        "-k",
+        "--colors",
+        "n_colors",
+        type=parse_color_count,
+        metavar="N",
+        help="k-means: colours, 1 to 256, or auto.",
     ),
     click.option(
-        "--keep", type=parse_color, multiple=True, metavar="'#rrggbb[aa]'", help="A colour to keep exactly."
+        "--keep",
+        type=parse_color,
+        multiple=True,
+        metavar="'#rrggbb[aa]'",
+        help="k-means: a colour to keep exactly.",
+    ),
+    click.option(
+        "--components",
+        "n_components",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="PCA of collections: how many components.",
     ),
     click.option("--effort", type=click.Choice(["fast", "default", "max"]), help="Time for bytes."),
     click.option(
@@ -73,9 +90,9 @@ _COLOR_OPTIONS = (
 )
 
 
-def color_options(command: F) -> F:
+def shared_options(command: F) -> F:
     """Give a verb the options that `encode` and `fit` share."""
-    for option in reversed(_COLOR_OPTIONS):
+    for option in reversed(_SHARED_OPTIONS):
         command = option(command)
     return command
 

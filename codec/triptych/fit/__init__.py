@@ -26,17 +26,19 @@ def fit(mode: str, images: Iterable[Any], **options: Any) -> Dictionary:
     Parameters
     ----------
     mode : str
-        `"kmeans"`: a palette.
+        `"kmeans"`: a palette. `"pca"`: the components of images of one shape.
     images : iterable
         Anything `Writer.write` takes; read once.
     **options
-        `n_colors` or `target_psnr`, `keep`, `effort`, `seed`, `threads`, `executor`, `limits`, as in
-        `triptych.options.Options`.
+        For k-means `n_colors` or `target_psnr`, `keep`; for PCA `variance` or `n_components` (else as many as
+        pay), `quality`, `embed` (False: the dictionary is shared by many streams, and can be finer); for both
+        `effort`, `seed`, `threads`, `executor`, `limits`: see `triptych.options.Options`.
 
     Returns
     -------
     Dictionary
-        Its `params` (for k-means: `n_colors`, `images`, `pixels`, `wcss`) are attributes too.
+        Its `params` (for k-means: `n_colors`, `images`, `pixels`, `wcss`) are attributes too; one of
+        components also has `explained_variance_ratio_`.
 
     Raises
     ------
@@ -45,24 +47,39 @@ def fit(mode: str, images: Iterable[Any], **options: Any) -> Dictionary:
     InvalidImage
         No image at all, or something that is none.
     """
+    checked = make_options(options)
+    if mode == "kmeans":
+        return _fit_palette(images, checked)
+    if mode == "pca":
+        from triptych.fit.components import fit_components
+
+        return fit_components(_pixels_of(images, checked), checked)
+    raise InvalidOption(f"mode must be one of 'kmeans', 'pca', not {mode!r}")
+
+
+def _fit_palette(images: Iterable[Any], options: Options) -> Dictionary:
     from triptych.fit.colors import sort_palette
     from triptych.fit.kmeans import MAX_COLORS, fit_auto, fit_palette
 
-    checked = make_options(options)
-    if mode != "kmeans":
-        raise InvalidOption(f"mode must be one of 'kmeans', not {mode!r}")
-    n_images, histogram = _count_all(images, checked)
-    keep = np.array(checked.keep, np.uint8).reshape(-1, 4)
-    if checked.target_psnr is not None:
+    n_images, histogram = _count_all(images, options)
+    keep = np.array(options.keep, np.uint8).reshape(-1, 4)
+    if options.target_psnr is not None:
         palette = fit_auto(
-            histogram, checked.target_psnr, effort=checked.effort, seed=checked.seed, keep=keep
+            histogram, options.target_psnr, effort=options.effort, seed=options.seed, keep=keep
         )
     else:
-        n_colors = MAX_COLORS if checked.n_colors == "auto" else checked.n_colors
-        palette = fit_palette(histogram, n_colors, effort=checked.effort, seed=checked.seed, keep=keep)
+        n_colors = MAX_COLORS if options.n_colors == "auto" else options.n_colors
+        palette = fit_palette(histogram, n_colors, effort=options.effort, seed=options.seed, keep=keep)
     colors, _ = sort_palette(palette.colors)
     params = {"images": n_images, "n_colors": len(colors), "pixels": histogram.n_pixels, "wcss": palette.wcss}
     return Dictionary.build("palette", params, colors.tobytes())
+
+
+def _pixels_of(images: Iterable[Any], options: Options) -> Iterator[Pixels]:
+    for image in images:
+        pixels = as_pixels(image)
+        options.limits.check("pixels_per_image", pixels.shape[0] * pixels.shape[1])
+        yield pixels
 
 
 def _count_all(images: Iterable[Any], options: Options) -> tuple[int, Histogram]:
@@ -70,9 +87,7 @@ def _count_all(images: Iterable[Any], options: Options) -> tuple[int, Histogram]
 
     def pixels_of_images() -> Iterator[Pixels]:
         nonlocal n_images
-        for image in images:
-            pixels = as_pixels(image)
-            options.limits.check("pixels_per_image", pixels.shape[0] * pixels.shape[1])
+        for pixels in _pixels_of(images, options):
             n_images += 1
             yield pixels
 

@@ -22,6 +22,8 @@ class Mode(Protocol):
 
     name: str
     code: int
+    default_dictionary: str | None
+    """The name of the shipped dictionary that serves where none is given."""
 
     def encode_frame(
         self, images: Sequence[Pixels], options: Options, dictionary: Dictionary | None
@@ -40,8 +42,12 @@ class Mode(Protocol):
         dictionary: Dictionary | None,
         start: int,
         stop: int,
+        n_components: int | None = None,
     ) -> list[Pixels]:
-        """Give images `start` to `stop - 1` of a frame. The body may have zero bytes added at its end."""
+        """Give images `start` to `stop - 1` of a frame. The body may have zero bytes added at its end.
+
+        With n_components, what the first components show; a mode without any raises InvalidOption.
+        """
         ...
 
     def images_per_frame(self, shape: Shape, options: Options, dictionary: Dictionary | None) -> int:

@@ -71,6 +71,7 @@ class KMeans:
 
     name = "kmeans"
     code = 1
+    default_dictionary = None
 
     def encode_frame(
         self, images: Sequence[Pixels], options: Options, dictionary: Dictionary | None
@@ -96,8 +97,11 @@ class KMeans:
         dictionary: Dictionary | None,
         start: int,
         stop: int,
+        n_components: int | None = None,
     ) -> list[Pixels]:
         """Give images `start` to `stop - 1`; see `triptych.modes.base.Mode.decode_frame`."""
+        if n_components is not None:
+            raise InvalidOption("n_components: a k-means image has no components")
         palette = None if dictionary is None else dictionary_colors(dictionary)
         maps = decode_maps(body, shapes, palette, stop)
         return [

@@ -7,8 +7,8 @@ from importlib import import_module
 from triptych.errors import InvalidOption, UnsupportedFeature
 from triptych.modes.base import Mode
 
-_MODULES = {"kmeans": "triptych.modes.kmeans"}
-_CODES = {1: "kmeans"}
+_MODULES = {"kmeans": "triptych.modes.kmeans", "pca": "triptych.modes.pca"}
+_CODES = {1: "kmeans", 2: "pca"}
 _loaded: dict[str, Mode] = {}
 
 
@@ -27,8 +27,7 @@ def get_mode(name_or_code: str | int) -> Mode:
             raise UnsupportedFeature(f"mode {name_or_code} is not known to this version")
         name = _CODES[name_or_code]
     else:
-        # "auto" weighs the panels that stand; one panel needs no weighing.
-        name = "kmeans" if name_or_code == "auto" else name_or_code
+        name = name_or_code
         if name not in _CODES.values():
             raise InvalidOption(
                 f"mode must be one of 'auto', {', '.join(map(repr, _CODES.values()))}, not {name!r}"

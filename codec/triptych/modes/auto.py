@@ -1,0 +1,47 @@
+"""`mode="auto"`: which panel serves a picture best.
+
+A dictionary says it, or an option that only one panel has. Else a picture of few colours (drawn, not taken)
+goes to the k-means panel, which keeps it exactly, and any other to the PCA panel.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from triptych.dictionary import Dictionary
+from triptych.images import Pixels
+from triptych.modes.base import Mode
+from triptych.modes.registry import get_mode
+from triptych.options import Options
+
+__all__ = ["choose_mode"]
+
+FEW_COLORS = 256
+SAMPLE = 1 << 14
+"""Pixels that are looked at first: a photograph shows itself in these."""
+
+
+def choose_mode(pixels: Pixels, options: Options, dictionary: Dictionary | None) -> Mode:
+    """Choose the mode of one picture, (height, width, channels)."""
+    if options.mode != "auto":
+        return get_mode(options.mode)
+    if dictionary is not None:
+        return get_mode("kmeans" if dictionary.kind == "palette" else "pca")
+    drawn = options.n_colors != "auto" or options.keep or options.dither or options.lossless
+    return get_mode("kmeans" if drawn or _has_few_colors(pixels) else "pca")
+
+
+def _has_few_colors(pixels: Pixels) -> bool:
+    flat = pixels.reshape(-1, pixels.shape[2])
+    if flat.shape[1] == 1:
+        # Grey has no more levels than a palette has colours, in photographs too: ask for far fewer.
+        return len(np.unique(flat)) <= FEW_COLORS // 8
+    stride = max(1, len(flat) // SAMPLE)
+    return _n_colors(flat[::stride]) <= FEW_COLORS and (stride == 1 or _n_colors(flat) <= FEW_COLORS)
+
+
+def _n_colors(flat: Pixels) -> int:
+    packed = np.zeros(len(flat), np.uint32)
+    for c in range(flat.shape[1]):
+        packed |= flat[:, c].astype(np.uint32) << np.uint32(8 * c)
+    return len(np.unique(packed))
