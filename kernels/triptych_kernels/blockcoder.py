@@ -117,9 +117,9 @@ class Scratch(NamedTuple):
 class Search(NamedTuple):
     """What an encoder searches with.
 
-    image: i16 (height, width) as `Plane.rec`. costs: i64 (N_WEIGHTS, N_LEVELS * 256) in 1/1024 squared steps, by
-    size in 1/8 steps. bits: see `code_coefficients`. weights: i64 (N_WEIGHTS), of 1/256 bit in 1/65536 squared
-    steps. tries: i64 (2), how many classes to try for blocks of 8 and of 16.
+    image: i16 (height, width) as `Plane.rec`. costs: i64 (N_WEIGHTS, N_LEVELS * 256) in 1/1024 squared steps,
+    by size in 1/8 steps. bits: see `code_coefficients`. weights: i64 (N_WEIGHTS), of 1/256 bit in 1/65536
+    squared steps. tries: i64 (2), how many classes to try for blocks of 8 and of 16.
     """
 
     image: I16
@@ -258,10 +258,9 @@ def _adaptation(energy_log: int, strength: int) -> int:
 
 @inline
 def _weight_of(image: I16, y: int, x: int, side: int, energy_log: int, strength: int) -> int:
-    """Return which weight a bit of a block has: adaptation foresaw its variance from the template, here it
-    is.
+    """Return which weight a bit of a block has, by its variance against what the template foretold.
 
-    Where a block is busier than was foreseen its step is too fine, and bits count for more; else for less.
+    Where a block is busier than was foretold its step is too fine, and bits count for more; else for less.
     """
     total = energy = 0
     for i in range(side):
