@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from triptych.dictionary import Dictionary
-from triptych.fit.blockbook import CHROMA, SIDES, BlockBook, BlockClasses, build_blocks
+from triptych.fit.blockbook import CHROMA, SIDES, BlockBook, BlockClasses, build_blocks, quantize_classes
 from triptych.fit.blocks import BlockClass, color_axes, fit_classes, sample_blocks
 from triptych.images import Pixels, Shape
 from triptych.modes import blocks
@@ -227,14 +227,12 @@ class Trainer:
             yield planes, coded, step
 
     def _save(self, stage: str, classes: list[BlockClass], kept: int) -> None:
-        predictor = np.stack([one.predictor for one in classes])
-        basis = np.stack([one.basis[:kept] for one in classes])
-        sigma = np.stack([one.sigma[:kept] for one in classes])
+        found = quantize_classes(classes, kept)
         np.savez(
             self.work / f"{stage}.npz",
-            predictor=np.clip(np.rint(predictor * 4096), -32768, 32767).astype(np.int16),
-            transform=np.clip(np.rint(basis * 16384), -16384, 16384).astype(np.int16),
-            log_sigma=np.clip(np.rint(16 * np.log2(sigma)) + 32, 0, 255).astype(np.uint8),
+            predictor=found.predictor,
+            transform=found.transform,
+            log_sigma=found.log_sigma,
         )
 
     def _load(self, stage: str) -> tuple[BlockClasses, ...]:

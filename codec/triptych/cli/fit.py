@@ -83,7 +83,7 @@ def fit_command(
             raise
     facts = {"output": output, "id": book.id, "kind": book.kind, "bytes": len(book.to_bytes())} | book.params
     if as_json:
-        print_json(facts | {"failed": failures.names})
+        print_json(facts | dict(book.report) | {"failed": failures.names})
     elif output != STDOUT:
         click.echo(f"{output}: {_summary(book)}\n  id {book.id}")
     failures.exit(n_good)
@@ -91,7 +91,7 @@ def fit_command(
 
 def _summary(book: Dictionary) -> str:
     params, size = book.params, len(book.to_bytes())
-    images = plural(params["images"], "image")
+    images = plural(params.get("images", 0), "image")
     if book.kind == "palette":
         mean = params["wcss"] / params["pixels"]
         psnr = f"{10 * math.log10(255**2 * 3 / mean):.2f} dB" if mean else "exact"
@@ -99,12 +99,21 @@ def _summary(book: Dictionary) -> str:
             f"{plural(params['n_colors'], 'colour')} from {images}, {params['pixels']:,} pixels\n"
             f"  WCSS {params['wcss']:,.1f}, {mean:.4g} a pixel ({psnr})"
         )
-    symmetry = ", mirror-symmetric" if params["mirrored"] else ""
-    curve = ", ".join(f"{share:.1%}" for share in book.explained_variance_ratio_[:6])
-    return (
-        f"{plural(params['n_components'], 'component')} from {images}{symmetry}, {size:,} bytes\n"
-        f"  {params['variance']:.2%} of the variance (the first: {curve})"
-    )
+    if book.kind == "components":
+        symmetry = ", mirror-symmetric" if params["mirrored"] else ""
+        curve = ", ".join(f"{share:.1%}" for share in book.explained_variance_ratio_[:6])
+        text = (
+            f"{plural(params['n_components'], 'component')} from {images}{symmetry}, {size:,} bytes\n"
+            f"  {params['variance']:.2%} of the variance (the first: {curve})"
+        )
+    elif book.chosen == "photo":
+        text = "the shipped dictionary 'photo' serves best: encode with --mode pca needs no other"
+    else:
+        text = f"a block basis, {size:,} bytes"
+    if "weighed" not in book.report:
+        return text
+    costs = (f"{name} {cost:,}" for name, cost in book.weighed.items() if cost is not None)
+    return f"{text}\n  bytes an image at {book.weighed_psnr} dB, dictionary included: {', '.join(costs)}"
 
 
 def _chain(first: Any, rest: Any) -> Any:

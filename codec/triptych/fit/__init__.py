@@ -30,9 +30,9 @@ def fit(mode: str, images: Iterable[Any], **options: Any) -> Dictionary:
     images : iterable
         Anything `Writer.write` takes; read once.
     **options
-        For k-means `n_colors` or `target_psnr`, `keep`; for PCA `variance` or `n_components` (else as many as
-        pay), `quality`, `embed` (False: the dictionary is shared by many streams, and can be finer); for both
-        `effort`, `seed`, `threads`, `executor`, `limits`: see `triptych.options.Options`.
+        For k-means `n_colors` or `target_psnr`, `keep`; for PCA `variance` or `n_components`, `quality`,
+        `embed` (False: the dictionary is shared by many streams, can be finer, and its bytes do not count);
+        for both `effort`, `seed`, `threads`, `executor`, `limits`: see `triptych.options.Options`.
 
     Returns
     -------
@@ -51,9 +51,7 @@ def fit(mode: str, images: Iterable[Any], **options: Any) -> Dictionary:
     if mode == "kmeans":
         return _fit_palette(images, checked)
     if mode == "pca":
-        from triptych.fit.components import fit_components
-
-        return fit_components(_pixels_of(images, checked), checked)
+        return _fit_pca(images, checked)
     raise InvalidOption(f"mode must be one of 'kmeans', 'pca', not {mode!r}")
 
 
@@ -73,6 +71,28 @@ def _fit_palette(images: Iterable[Any], options: Options) -> Dictionary:
     colors, _ = sort_palette(palette.colors)
     params = {"images": n_images, "n_colors": len(colors), "pixels": histogram.n_pixels, "wcss": palette.wcss}
     return Dictionary.build("palette", params, colors.tobytes())
+
+
+def _fit_pca(images: Iterable[Any], options: Options) -> Dictionary:
+    """Fit components; where none are asked for by number or variance, weigh them against blocks."""
+    from triptych.fit.components import fit_components
+    from triptych.modes.weigh import SAMPLE_IMAGES, SAMPLE_PIXELS, weigh
+
+    sample: list[Pixels] = []
+    n_images = 0
+
+    def watched() -> Iterator[Pixels]:
+        nonlocal n_images
+        for pixels in _pixels_of(images, options):
+            n_images += 1
+            if len(sample) < SAMPLE_IMAGES and (len(sample) + 1) * pixels[:, :, 0].size <= SAMPLE_PIXELS:
+                sample.append(np.array(pixels))
+            yield pixels
+
+    components = fit_components(watched(), options)
+    if not sample or options.variance is not None or options.n_components is not None:
+        return components
+    return weigh(components, sample, n_images, options)
 
 
 def _pixels_of(images: Iterable[Any], options: Options) -> Iterator[Pixels]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ from triptych_kernels.postfilter import N_CLASSES as N_FILTERS
 from triptych_kernels.postfilter import N_TAPS, TAP_SUM
 
 from triptych.errors import InvalidFrame
+from triptych.fit.blocks import BlockClass
 
 SIDES = (8, 16, 8, 16)
 """Luma, luma, chroma, chroma."""
@@ -88,6 +90,18 @@ class BlockBook:
 def template_size(side: int, chroma: bool) -> int:
     """Give how many samples predict a block: two rows above, two columns beside; in chroma its luma too."""
     return 6 * side + 4 + (side * side if chroma else 0)
+
+
+def quantize_classes(classes: Sequence[BlockClass], kept: int) -> BlockClasses:
+    """Give classes as integers, with the first `kept` components."""
+    predictor = np.stack([one.predictor for one in classes])
+    basis = np.stack([one.basis[:kept] for one in classes])
+    sigma = np.stack([one.sigma[:kept] for one in classes])
+    return BlockClasses(
+        np.clip(np.rint(predictor * 4096), -32768, 32767).astype(np.int16),
+        np.clip(np.rint(basis * 16384), -16384, 16384).astype(np.int16),
+        np.clip(np.rint(16 * np.log2(sigma)) + 32, 0, 255).astype(np.uint8),
+    )
 
 
 def build_blocks(book: BlockBook) -> bytes:
