@@ -43,7 +43,7 @@ _CASES = (
     _Case("icons (alpha)", "icons.png", {"lossless": True}),
     _Case("chart", "chart.png", {"lossless": True}),
     _Case("harbour, 256 colours", "harbour.webp", {"n_colors": 256}),
-    _Case("harbour, quality 75", "harbour.webp", {"quality": 75}),
+    _Case("harbour, PCA", "harbour.webp", {"mode": "pca", "tune": "psnr"}),
 )
 
 
