@@ -1,7 +1,7 @@
 """What the coding kernels do, as text that can be compared between processes and targets.
 
 `report()` codes small pictures under every plan, decodes the bodies and many damaged copies of them, and
-gives digests of it all. Run as a script, it prints the report as JSON, with a look into the compiled code;
+gives digests of it all. Run as a script, it prints the reports as JSON, with a look into the compiled code;
 so it can run where numba compiles for another target or checks every index.
 """
 
@@ -13,9 +13,29 @@ import re
 
 import numpy as np
 from indexed import MAP_KINDS, MAP_PLANS, PLANS, make_map, make_palette, shapes_of
+from smallbook import photograph, small_dictionary
+from triptych.dictionary import Dictionary
 from triptych.errors import InvalidFrame
+from triptych.fit.basis import Basis, build_content
+from triptych.images import Shape
+from triptych.modes import components
 from triptych.modes.indexmaps import Indexed, decode_maps, encode_maps
-from triptych_kernels import densemap, fastmap, paletteset, palettetree, rangecoder, spritemap
+from triptych.modes.pca import MODE as PCA
+from triptych.options import Options
+from triptych_kernels import (
+    basis,
+    blockcoder,
+    densemap,
+    fastmap,
+    paletteset,
+    palettetree,
+    planes,
+    postfilter,
+    rangecoder,
+    reconstruct,
+    scores,
+    spritemap,
+)
 
 CODING_KERNELS = (
     densemap.code_dense,
@@ -27,8 +47,18 @@ CODING_KERNELS = (
     rangecoder.start,
     rangecoder.finish_encoding,
     rangecoder.finish_decoding,
+    postfilter.pad_plane,
+    postfilter.filter_plane,
+    planes.to_pixels,
+    basis.code_image,
+    basis.code_fact,
+    scores.code_component,
+    reconstruct.add_components,
+    reconstruct.show_image,
 )
 """All that decides what is decoded, in either direction."""
+SEARCHING_KERNELS = (blockcoder.code_plane,)
+"""As well, but encoders compile a search with float costs into them: only a decoder has no float."""
 DAMAGED_COPIES = 40
 
 
@@ -51,6 +81,45 @@ def _frames():
                 yield f"{plan}, {k} colours of a dictionary", plan, maps, palette
 
 
+def _pca_frames():
+    """Give (name, body, shapes, dictionary), all from integers: another target may fit another basis."""
+    book = small_dictionary()
+    for channels in (1, 2, 3, 4):
+        for tune in ("psnr", "visual"):
+            images = [photograph(h, w, channels, h) for h, w in ((1, 1), (20, 33), (40, 17))]
+            body = PCA.encode_frame(images, Options(mode="pca", tune=tune), book)
+            yield f"blocks of {channels}, {tune}", body, [Shape(*image.shape) for image in images], book
+    rng = np.random.default_rng(8)
+    for mirrored in (False, True):
+        shape = Shape(5, 7, 3)
+        stored = (5, 4 if mirrored else 7, 3)
+        a_basis = Basis(
+            shape,
+            mirrored,
+            step=60,
+            gain=90,
+            shift=8,
+            precise=2,
+            levels=np.array([140, 100, 99, 60]),
+            odd=(rng.integers(0, 2, 4) * mirrored).astype(np.uint8),
+            mean=rng.integers(-500, 500, stored).astype(np.int32),
+            entries=rng.integers(-99, 100, (4, *stored)).astype(np.int32),
+        )
+        book = Dictionary.build("components", {}, build_content(a_basis))
+        found = rng.laplace(0, 6, (4, 90)).astype(np.int32)
+        for plan in (0, components.SIMILAR):
+            body = components.build_body(components.Coded(66, found), plan, a_basis)
+            yield f"components, {mirrored}, plan {plan}", body, [shape] * 90, book
+
+
+def _pca_outcome(body, shapes, book):
+    try:
+        images = PCA.decode_frame(memoryview(body), shapes, book, 0, len(shapes))
+    except InvalidFrame as error:
+        return str(error)
+    return _digest(*(image.tobytes() for image in images))
+
+
 def _outcome(body, shapes, palette):
     try:
         maps = decode_maps(memoryview(body), shapes, palette, len(shapes))
@@ -63,20 +132,33 @@ def _digest(*parts):
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
+def _damaged(body):
+    """Give copies with some bytes changed, three in ten of them cut too."""
+    rng = np.random.default_rng(len(body))
+    for _ in range(DAMAGED_COPIES):
+        copy = np.frombuffer(body, np.uint8).copy()
+        places = rng.integers(0, copy.size, rng.integers(1, 4))
+        copy[places[1:]] = rng.integers(0, 256, places.size - 1)
+        copy[places[0]] ^= 1 << rng.integers(8)
+        stop = copy.size if rng.random() < 0.7 else rng.integers(1, copy.size + 1)
+        yield copy[:stop].tobytes()
+
+
+def pca_report():
+    """Give a digest of each PCA body, of what it decodes to, and of what damaged copies of it give."""
+    found = {}
+    for name, body, shapes, book in _pca_frames():
+        damaged = [_pca_outcome(copy, shapes, book) for copy in _damaged(body)]
+        found[name] = [_digest(body, book.payload), _pca_outcome(body, shapes, book), *damaged]
+    return found
+
+
 def report():
     """Give a digest of each frame's body, of its decoded maps, and of what damaged copies of it give."""
     found = {}
     for name, plan, maps, palette in _frames():
         body, shapes = encode_maps(plan, maps, palette), shapes_of(maps)
-        rng = np.random.default_rng(len(body))
-        damaged = []
-        for _ in range(DAMAGED_COPIES):
-            copy = np.frombuffer(body, np.uint8).copy()
-            places = rng.integers(0, copy.size, rng.integers(1, 4))
-            copy[places[1:]] = rng.integers(0, 256, places.size - 1)
-            copy[places[0]] ^= 1 << rng.integers(8)
-            stop = copy.size if rng.random() < 0.7 else rng.integers(1, copy.size + 1)
-            damaged.append(_outcome(copy[:stop].tobytes(), shapes, palette))
+        damaged = [_outcome(copy, shapes, palette) for copy in _damaged(body)]
         found[name] = {
             "body": _digest(body),
             "maps": _outcome(body, shapes, palette),
@@ -90,8 +172,10 @@ def report():
 def compiled():
     """Look into the LLVM IR of each coding kernel, by signature: functions, and lines that name a float."""
     found = {}
-    for kernel in CODING_KERNELS:
+    for kernel in (*CODING_KERNELS, *SEARCHING_KERNELS):
         for number, signature in enumerate(kernel.signatures):
+            if kernel in SEARCHING_KERNELS and "Search(" in str(signature):
+                continue
             lines = kernel.inspect_llvm(signature).splitlines()
             found[f"{kernel.__name__} {number}"] = {
                 "functions": sum(line.startswith("define ") for line in lines),
@@ -101,4 +185,4 @@ def compiled():
 
 
 if __name__ == "__main__":
-    print(json.dumps({"report": report(), "compiled": compiled()}))
+    print(json.dumps({"report": report(), "pca": pca_report(), "compiled": compiled()}))

@@ -32,7 +32,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -193,6 +193,93 @@ def decode_body(data: bytes) -> None:
         assert np.array_equal(before.indices, after.indices)
 
 
+_BLOCKS_HEAD = 6
+"""Bytes before a body of blocks: the number of images, channels, and the sides of the first two."""
+
+
+def _blocks_seeds() -> Iterator[bytes]:
+    """Give bodies behind a byte for the number of images, one for their channels and two for each shape."""
+    from smallbook import photograph, small_dictionary
+    from triptych.modes.pca import MODE
+    from triptych.options import Options
+
+    settings: tuple[dict[str, Any], ...] = (
+        {},
+        {"quality": 90, "tune": "psnr"},
+        {"quality": 0},
+        {"target_psnr": 33.0},
+    )
+    for setting in settings:
+        for channels in (1, 2, 3, 4):
+            for sides in ((20, 33), (16, 16, 1, 40)):
+                images = [photograph(h, w, channels, h) for h, w in zip(sides[::2], sides[1::2], strict=True)]
+                body = MODE.encode_frame(images, Options(mode="pca", **setting), small_dictionary())
+                yield (
+                    bytes([len(images) - 1, channels - 1, *(side - 1 for side in (*sides, 1, 1)[:4])]) + body
+                )
+
+
+def decode_blocks(data: bytes) -> None:
+    """Decode the body of a frame of blocks; its first image is the same whether or not the rest is wanted."""
+    from smallbook import small_dictionary
+    from triptych.modes.pca import MODE
+
+    if len(data) < _BLOCKS_HEAD:
+        return
+    n, channels = 1 + data[0] % 2, 1 + data[1] % 4
+    shapes = [Shape(1 + data[2 + 2 * i] % 64, 1 + data[3 + 2 * i] % 64, channels) for i in range(n)]
+    body = memoryview(data)[_BLOCKS_HEAD:]
+    json.dumps(MODE.describe_frame(body, shapes, small_dictionary()))
+    images = MODE.decode_frame(body, shapes, small_dictionary(), 0, n)
+    assert [image.shape for image in images] == shapes
+    for place, image in enumerate(images):
+        (alone,) = MODE.decode_frame(body, shapes, small_dictionary(), place, place + 1)
+        assert np.array_equal(alone, image)
+
+
+@cache
+def _components() -> tuple[tp.Dictionary, list[npt.NDArray[np.uint8]]]:
+    """Give a dictionary of components, and images that it is of."""
+    random = np.random.default_rng(3)
+    factors = random.normal(0, 40, (3, 4, 5, 2))
+    kinds = random.normal(0, 1, (9, 3))[random.integers(0, 9, 80)]
+    images = 128 + np.tensordot(kinds, factors, 1) + random.normal(0, 2, (80, 4, 5, 2))
+    pictures = list(np.clip(np.rint(images), 0, 255).astype(np.uint8))
+    return tp.fit("pca", pictures, quality=75, variance=0.999), pictures
+
+
+def _components_seeds() -> Iterator[bytes]:
+    """Give bodies behind a byte for the number of images."""
+    from triptych.modes.pca import MODE
+    from triptych.options import Options
+
+    book, pictures = _components()
+    for n in (1, 5, 80):
+        for quality in (30, 75, 95):
+            for effort in ("fast", "default"):
+                options = Options(mode="pca", quality=quality, effort=effort)
+                yield bytes([n - 1]) + MODE.encode_frame(pictures[:n], options, book)
+
+
+def decode_components(data: bytes) -> None:
+    """Decode the body of a frame of components: all, the first two, and all by their number."""
+    from triptych.modes.pca import MODE
+
+    if not data:
+        return
+    book, pictures = _components()
+    n = 1 + data[0] % 128
+    shapes = [Shape(*pictures[0].shape)] * n
+    body = memoryview(data)[1:]
+    json.dumps(MODE.describe_frame(body, shapes, book))
+    images = MODE.decode_frame(body, shapes, book, 0, n)
+    assert [image.shape for image in images] == shapes
+    few = MODE.decode_frame(body, shapes, book, 0, n, 2)
+    assert all(map(np.array_equal, few[-1:], MODE.decode_frame(body, shapes, book, n - 1, n, 2)))
+    every = MODE.decode_frame(body, shapes, book, 0, n, book.n_components)
+    assert all(map(np.array_equal, every, images))
+
+
 def _dictionary_seeds() -> Iterator[bytes]:
     for kind, _, payload in _frames():
         if kind == FrameType.DICTIONARY:
@@ -203,11 +290,22 @@ def _dictionary_seeds() -> Iterator[bytes]:
 
 def read_dictionary(data: bytes) -> None:
     """Take a dictionary's payload for what it may be: a file, a palette, and a palette to encode with."""
+    from triptych.fit.basis import load_basis
+    from triptych.modes.blocks import load
     from triptych.modes.reduce import dictionary_colors
 
     book = tp.Dictionary(data)
     assert tp.load_dictionary(book.to_bytes(), limits=LIMITS).id == book.id
     json.dumps(book.params)
+    if book.kind == "blocks":
+        load(book)
+        image = np.arange(17 * 9 * 3, dtype=np.uint8).reshape(17, 9, 3)
+    elif book.kind == "components":
+        image = np.zeros(load_basis(book).shape, np.uint8)
+    if book.kind in ("blocks", "components"):
+        stream = tp.encode(image, mode="pca", dictionary=book, embed=True)
+        assert tp.decode(stream).size == image.size
+        return
     colors = dictionary_colors(book)
     image = colors[:, None]
     stream = tp.encode(image, mode="kmeans", dictionary=book, lossless=True)
@@ -257,6 +355,8 @@ TARGETS = {
     "stream": Target(_streams, read_stream),
     "frame": Target(_frame_seeds, read_frame),
     "body": Target(_body_seeds, decode_body),
+    "blocks": Target(_blocks_seeds, decode_blocks),
+    "components": Target(_components_seeds, decode_components),
     "dictionary": Target(_dictionary_seeds, read_dictionary),
     "index": Target(_index_seeds, read_index),
     "attachments": Target(_attachment_seeds, read_attachments),

@@ -16,7 +16,7 @@ from triptych.fit.blockbook import CHROMA, RATES, SIDES, BlockBook, BlockClasses
 from triptych_kernels.blockmodel import N_COUNTERS, N_LEVELS, NEAR_ROWS, new_mixer
 from triptych_kernels.postfilter import N_CLASSES, N_TAPS
 
-SIZES = ((2, 30), (1, 27), (1, 14), (3, 10))
+SIZES = ((3, 30), (1, 27), (2, 14), (1, 10))
 """Classes and kept components of luma 8, luma 16, chroma 8, chroma 16."""
 
 Pixels = npt.NDArray[np.uint8]

@@ -19,6 +19,7 @@ import json
 import struct
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 import triptych as tp
 from minidecode import DICTIONARY, IMAGES, INDEX, META, PADDING, PRIVATE, SIGNATURE, USE, crc32c
+from smallbook import photograph, small_dictionary
 
 FOLDER = Path(__file__).resolve().parent.parent / "tests" / "vectors"
 GOOD, BAD = FOLDER / "v0", FOLDER / "bad"
@@ -309,6 +311,8 @@ def good_vectors() -> Iterator[tuple[str, Callable[[], Good]]]:
     yield "concatenated", concatenated
     yield "appended", appended
     yield "ancillary", ancillary
+    yield from blocks_vectors()
+    yield from components_vectors()
 
 
 def lossy() -> Good:
@@ -382,6 +386,147 @@ def ancillary() -> Good:
     )  # fmt: skip
     data = header(minor=9) + extra + vector.data[16:] + frame(PADDING, b"end")
     return Good("frames to be skipped, of a later minor version", data, vector.images)
+
+
+# ---- Good vectors of PCA --------------------------------------------------------------------------
+
+
+PCA = 2
+
+
+def pca_body(pictures: Sequence[Pixels], book: tp.Dictionary, **options: Any) -> bytes:
+    from triptych.modes.pca import MODE
+    from triptych.options import Options
+
+    return MODE.encode_frame(pictures, Options(mode="pca", **options), book)
+
+
+def pca_frame(pictures: Sequence[Pixels], body: bytes) -> bytes:
+    """Build an IMAGES frame of slot 1."""
+    shapes = [(p.shape[0], p.shape[1], p.shape[2]) for p in pictures]
+    return frame(IMAGES, images_payload(shapes, body, head=PCA), 1)
+
+
+def pca(
+    about: str, pictures: Sequence[Pixels], body: bytes, book: tp.Dictionary, elsewhere: str = ""
+) -> Good:
+    """Return a stream of one frame, with its dictionary in it or, if it has a vector of its own, named."""
+    binding = frame(USE, bytes.fromhex(book.id), 1) if elsewhere else frame(DICTIONARY, book.payload, 1)
+    data = header() + binding + pca_frame(pictures, body)
+    with tp.Reader(data, dictionary=[book]) as reader:
+        images = [minidecode.Image(pixels) for pixels in reader]
+    return Good(about, data, images, (elsewhere,) if elsewhere else ())
+
+
+def blocks_vectors() -> Iterator[tuple[str, Callable[[], Good]]]:
+    """Give the vectors of section 7. What they must decode to is what triptych made of them at first."""
+    book = small_dictionary()
+
+    def one_frame(about: str, pictures: Sequence[Pixels], **options: Any) -> Good:
+        return pca(about, pictures, pca_body(pictures, book, **options), book, "blocks-book")
+
+    def unfiltered() -> Good:
+        pictures = [photograph(33, 20, 3, 5)]
+        body = pca_body(pictures, book)
+        return pca(
+            "blocks, the filter is off", pictures, bytes([body[0] & ~8]) + body[1:], book, "blocks-book"
+        )
+
+    def varied() -> Good:
+        pictures = [photograph(16 + 9 * c, 40 - 8 * c, c, c) for c in (4, 1, 3)]
+        vector = one_frame("blocks, three images, steps vary", pictures, target_psnr=34.0)
+        at = len(vector.data) - len(pca_body(pictures, book, target_psnr=34.0))
+        assert vector.data[at + 1] & 128
+        return vector
+
+    yield "blocks-book", lambda: Good("a dictionary of blocks", header() + frame(DICTIONARY, book.payload, 1))
+    for channels, name in enumerate(("l", "la", "rgb", "rgba"), 1):
+        yield (
+            f"blocks-{name}",
+            lambda channels=channels: one_frame(  # type: ignore[misc]
+                "blocks, tuned for PSNR", [photograph(24, 37, channels, channels)], tune="psnr", quality=70
+            ),
+        )
+    yield (
+        "blocks-visual",
+        lambda: one_frame("blocks, tuned for the eye", [photograph(40, 33, 3, 9)], quality=30),
+    )
+    yield "blocks-unfiltered", unfiltered
+    yield "blocks-varied", varied
+    yield (
+        "blocks-batch",
+        lambda: one_frame("blocks, three alike", [photograph(16, 16, 3, s) for s in range(3)]),
+    )
+    yield "blocks-noise", lambda: one_frame(
+        "blocks, great magnitudes",
+        [noise(3, 2, 18, 17)[:, :, None] * np.uint8(255)], quality=100, tune="psnr",
+    )  # fmt: skip
+    yield "blocks-pixel", lambda: one_frame("blocks, one pixel", [np.full((1, 1, 3), 200, np.uint8)])
+    yield (
+        "blocks-embedded",
+        lambda: pca(
+            "blocks, coarse, zero bytes behind",
+            [photograph(17, 50, 3, 8)],
+            pca_body([photograph(17, 50, 3, 8)], book, quality=0) + bytes(5),
+            book,
+        ),
+    )
+
+
+def collection(n: int, height: int, width: int, channels: int, kinds: int = 0) -> list[Pixels]:
+    """Return images of four factors, with `kinds` of so many kinds. Every other one is mirrored."""
+    random = np.random.default_rng(n)
+    factors = random.normal(0, 25, (4, height, width, channels)).cumsum(axis=1)
+    weights = random.normal(0, 1, (n, 4))
+    if kinds:
+        weights = random.normal(0, 2, (kinds, 4))[random.integers(0, kinds, n)]
+    images = 128 + np.tensordot(weights, factors, 1) + random.normal(0, 2, (n, height, width, channels))
+    images[::2] = images[::2, :, ::-1]
+    return list(np.clip(np.rint(images), 0, 255).astype(np.uint8))
+
+
+def fit_basis(pictures: Sequence[Pixels], **options: Any) -> tp.Dictionary:
+    from triptych.fit.components import fit_components
+    from triptych.options import Options
+
+    return fit_components(iter(pictures), Options(**options))
+
+
+def components_vectors() -> Iterator[tuple[str, Callable[[], Good]]]:
+    """Give the vectors of section 8. What they must decode to is what triptych made of them at first."""
+
+    def fitted(
+        about: str, pictures: list[Pixels], mirrored: bool, plan: int, fit: dict[str, Any], **options: Any
+    ) -> Good:
+        book = fit_basis(pictures, **fit)
+        body = pca_body(pictures, book, **options)
+        assert (book.mirrored, body[0]) == (mirrored, plan)
+        return pca(about, pictures, body, book)
+
+    yield "components-l", lambda: fitted(
+        "components, grey", collection(20, 6, 5, 1), False, 0, {"quality": 70}
+    )  # fmt: skip
+    yield "components-rgb", lambda: fitted(
+        "components, mirrored, an odd width", collection(70, 4, 7, 3), True, 0, {"quality": 60}, effort="fast"
+    )  # fmt: skip
+    yield "components-similar", lambda: fitted(
+        "components, scores foretold from similar images",
+        collection(150, 5, 4, 1, 12), True, 1, {"quality": 80},
+    )  # fmt: skip
+    yield "components-few", lambda: fitted(
+        "components, only the first two, a finer step than the dictionary's",
+        collection(30, 3, 4, 4), False, 0, {"quality": 50}, n_components=2, quality=81,
+    )  # fmt: skip
+    yield "components-coarse", lambda: fitted(
+        "components, a coarser step than the dictionary's",
+        collection(30, 4, 4, 2), False, 0, {"quality": 90}, quality=33,
+    )  # fmt: skip
+    yield (
+        "components-none",
+        lambda: fitted(
+            "components, of which there are none", [np.full((3, 4, 2), 99, np.uint8)] * 3, False, 0, {}
+        ),
+    )
 
 
 # ---- Bad vectors ----------------------------------------------------------------------------------
@@ -460,6 +605,8 @@ def bad_vectors() -> Iterator[tuple[str, Bad]]:
     yield from bad_images(body)
     yield from bad_dictionaries(payload, body)
     yield from bad_bodies(body)
+    yield from bad_blocks()
+    yield from bad_components()
 
 
 def bad_streams(images: bytes) -> Iterator[tuple[str, Bad]]:
@@ -609,6 +756,111 @@ def bad_bodies(body: bytes) -> Iterator[tuple[str, Bad]]:
     yield "palette-double", refused("a colour twice", forge((8, 8, 1), head_bits(2) + [1] * 8), (8, 8, 1))
     slow = forge((16, 17, 1), head_bits(256) + all_greys())
     yield "batch-slow", refused("more decisions than its pixels may take", slow, (16, 17, 1))
+
+
+def bad_pca(about: str, payload: bytes, pictures: Sequence[Pixels], body: bytes, error: str = "") -> Bad:
+    """Return a PCA frame behind a dictionary's payload."""
+    stream = header() + frame(DICTIONARY, payload, 1) + pca_frame(pictures, body)
+    return Bad(error or "InvalidFrame", about, stream)
+
+
+def bad_blocks() -> Iterator[tuple[str, Bad]]:
+    book, pictures = small_dictionary(), [photograph(20, 20, 3, 1)]
+    clear = [photograph(20, 20, 4, 1)]
+    body, clear_body = pca_body(pictures, book), pca_body(clear, book)
+
+    def body_of(about: str, body: bytes, pictures: Sequence[Pixels] = pictures) -> Bad:
+        return bad_pca(about, book.payload, pictures, body)
+
+    inflated = zlib.decompress(book.content)
+    head = book.payload[: -len(book.content)]
+
+    def book_of(about: str, content: bytes) -> Bad:
+        return bad_pca(about, head + content, pictures, body)
+
+    def changed(about: str, at: int, values: bytes) -> Bad:
+        content = inflated[:at] + values + inflated[at + len(values) :]
+        return book_of(about, zlib.compress(content, 9))
+
+    shapes = [(20, 20, 3)]
+    alone = header() + frame(IMAGES, images_payload(shapes, body, head=PCA))
+    palette_first = bad_pca("", BOOK_PAYLOAD, pictures, body).data
+    kmeans = frame(DICTIONARY, book.payload, 1) + frame(IMAGES, images_payload(shapes, bytes(9)), 1)
+    yield "pca-alone", Bad("InvalidFrame", "a PCA frame without a dictionary", alone)
+    yield "pca-palette", Bad("DictionaryMismatch", "a PCA frame with a palette", palette_first)
+    yield "kmeans-blocks", Bad("DictionaryMismatch", "a k-means frame with blocks", header() + kmeans)
+    yield "blocks-empty", body_of("no plan", b"")
+    yield "blocks-plan", body_of("no step", body[:1])
+    yield "blocks-strength", body_of("a strength of 5", bytes([body[0] & ~7 | 5]) + body[1:])
+    varied = bytes([body[0], body[1] | 128])
+    yield "blocks-step", body_of("a further step above 127", varied + b"\x80" + body[2:], pictures * 2)
+    yield "blocks-steps-short", body_of("ends in its steps", varied, pictures * 2)
+    yield "blocks-short", body_of("ends early", body[: len(body) // 2])
+    yield "blocks-tail", body_of("a byte behind the tail", body + b"\0\0\0\0\0\1")
+    yield "blocks-class", body_of("a class that there is not", body[:2] + bytes(40))
+    yield (
+        "blocks-alpha-long",
+        body_of("alpha goes beyond", clear_body[:2] + b"\xff\x7f" + clear_body[4:], clear),
+    )
+    yield "blocks-alpha", body_of("alpha is no k-means body", clear_body[:2] + b"\1\xff" + body[2:], clear)
+    yield "blocks-book-zlib", book_of("content that does not inflate", b"not zlib")
+    yield "blocks-book-behind", book_of("a byte behind the content", book.content + b"\0")
+    yield "blocks-book-cut", book_of("content cut short", book.content[:-9])
+    yield "blocks-book-short", book_of("ends in its sizes", zlib.compress(inflated[:7]))
+    yield "blocks-book-long", book_of("goes on behind its filters", zlib.compress(inflated + b"\0", 9))
+    yield "blocks-book-classes", changed("no classes", 0, b"\0")
+    yield "blocks-book-kept", changed("65 components of 64 samples", 1, b"\x41")
+    yield "blocks-book-rising", changed("deviations that rise", 9, b"\xff")
+    sets = len(inflated) - 2 * 2 * 360 * 24 * 2 - 3
+    yield "blocks-book-weights", changed("a weight of 2^24", sets - 4, struct.pack("<i", 1 << 24))
+    yield "blocks-book-steps", changed("steps of filters that are equal", sets, b"\2\x32\x32")
+    yield (
+        "blocks-book-filters",
+        changed("a filter that sums to 32768 and more", len(inflated) - 24, b"\x7f" * 24),
+    )
+    classes, kept = inflated[0], inflated[1]
+    predictor = 8 + classes * kept
+    rows = classes * 64 * 52
+    yield "blocks-book-predictor", changed(
+        "a row that sums to more than 2^18", predictor + rows, b"\x40" * 52
+    )  # fmt: skip
+    transform = predictor + 2 * rows
+    high = transform + classes * kept * 64
+    yield "blocks-book-transform", changed("an entry beyond 2^14", high, b"\x7f")
+    bomb = zlib.compress(bytes((32 << 20) + 1), 9)
+    yield "blocks-book-bomb", book_of("content that inflates to more than 32 MiB", bomb)
+
+
+def bad_components() -> Iterator[tuple[str, Bad]]:
+    pictures = collection(20, 6, 5, 1)
+    book = fit_basis(pictures, quality=70)
+    body = pca_body(pictures, book)
+    head = book.payload[: -len(book.content)]
+
+    def body_of(about: str, body: bytes, pictures: Sequence[Pixels] = pictures, error: str = "") -> Bad:
+        return bad_pca(about, book.payload, pictures, body, error)
+
+    def book_of(about: str, content: bytes) -> Bad:
+        return bad_pca(about, head + content, pictures, body)
+
+    content = book.content
+    other = [np.zeros((5, 6, 1), np.uint8)] * 20
+    yield "components-shape", body_of("images of another shape", body, other, "DictionaryMismatch")
+    yield "components-empty", body_of("no plan", b"")
+    yield "components-plan", body_of("plan 02", b"\2" + body[1:])
+    yield "components-step", body_of("a step too far from the dictionary's", body[:1] + b"\xff" + body[2:])
+    yield "components-many", body_of("more components than there are", body[:2] + b"\x7f" + body[3:])
+    yield "components-short", body_of("ends early", body[: len(body) // 2])
+    yield "components-tail", body_of("a byte behind the tail", body + b"\0\0\0\0\0\1")
+    yield "components-book-empty", book_of("no shape", b"")
+    yield "components-book-short", book_of("ends in its head", content[:5])
+    yield "components-book-flags", book_of("flags 08", content[:2] + b"\x08" + content[3:])
+    yield "components-book-gain", book_of("a gain of 1,024", content[:4] + b"\0\4" + content[6:])
+    yield "components-book-shift", book_of("13 fraction bits", content[:6] + b"\x0d" + content[7:])
+    yield "components-book-many", book_of("31 components of 30 samples", content[:7] + b"\x1f" + content[8:])
+    yield "components-book-cut", book_of("ends early", content[: len(content) // 2])
+    yield "components-book-tail", book_of("a byte behind the tail", content + b"\0\0\0\0\0\1")
+    yield "components-book-bomb", book_of("2^26 entries in some bytes", b"\xfc\xff\3\xff\x3f" + content[2:])
 
 
 # ---- Make and check -------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """Compile every kernel now, rather than at the first image.
 
 Small images go through all that a user can ask for: each effort, opaque and transparent colours, batches,
-dictionaries, dithering, rate-aware mapping and searches. What numba compiles it keeps on disk, so a second
-run takes a moment.
+dictionaries, dithering, rate-aware mapping and searches; photographs and collections in the PCA panel. What
+numba compiles it keeps on disk, so a second run takes a moment.
 """
 
 from __future__ import annotations
@@ -36,7 +36,11 @@ def warmup() -> int:
 
     with on_compilation(count):
         for images, dictionary_size, options in _cases():
-            _round_trip(images, dictionary_size, options)
+            _round_trip(images, "kmeans", {"n_colors": dictionary_size} if dictionary_size else None, options)
+        for image, options in _photographs():
+            _round_trip([image], "pca", None, options)
+        for images, fitting, options in _collections():
+            _round_trip(images, "pca", fitting, options)
     return n_compiled
 
 
@@ -76,26 +80,44 @@ def _cases() -> Iterator[tuple[list[Pixels], int | None, dict[str, Any]]]:
         yield [_noise(3, 160)], None, {"effort": effort, "n_colors": 8}
 
 
+def _photographs() -> Iterator[tuple[Pixels, dict[str, Any]]]:
+    """Give (image, options) for the shipped dictionary of photographs."""
+    for channels in (1, 2, 3, 4):
+        for effort in ("fast", "default"):
+            for tune in ("psnr", "visual"):
+                yield _noise(channels), {"effort": effort, "tune": tune}
+
+
+def _collections() -> Iterator[tuple[list[Pixels], dict[str, Any], dict[str, Any]]]:
+    """Give (images, options of their dictionary, options)."""
+    images = [_noise(3) // np.uint8(shade) for shade in (1, 2, 3, 4)]
+    for effort in ("fast", "default"):
+        yield images, {"variance": 1.0}, {"effort": effort}
+    # Many images are compared with each other, and learned from by their statistics.
+    yield list(np.random.default_rng(0).integers(0, 256, (80, 2, 2, 1), np.uint8)), {"variance": 1.0}, {}
+
+
 def _noise(channels: int, side: int = 12) -> Pixels:
     """Give a picture of which hardly two pixels are alike."""
     return np.random.default_rng(0).integers(0, 256, (side, side, channels), np.uint8)
 
 
-def _round_trip(images: list[Pixels], dictionary_size: int | None, options: dict[str, Any]) -> None:
+def _round_trip(
+    images: list[Pixels], mode: str, fitting: dict[str, Any] | None, options: dict[str, Any]
+) -> None:
+    """Write and read images, with a dictionary that is fitted to them if `fitting` says how."""
     from triptych.fit import fit
     from triptych.reader import Reader
     from triptych.writer import Writer
 
     dictionary = None
-    if dictionary_size is not None:
-        dictionary = fit(
-            "kmeans", images, n_colors=dictionary_size, effort=options.get("effort", "default"), threads=1
-        )
+    if fitting is not None:
+        dictionary = fit(mode, images, effort=options.get("effort", "default"), threads=1, **fitting)
     buffer = io.BytesIO()
-    with Writer(buffer, dictionary, threads=1, **options) as writer:
+    with Writer(buffer, dictionary, mode=mode, threads=1, **options) as writer:
         for image in images:
             writer.write(image)
-    with Reader(buffer.getvalue()) as reader:
+    with Reader(buffer.getvalue(), dictionary=[] if dictionary is None else [dictionary]) as reader:
         for _ in reader:
             pass
 

@@ -24,6 +24,7 @@ from numba import int16, int32, int64, uint8, uint64
 
 from triptych_kernels._jit import inline, kernel
 from triptych_kernels.arrays import F32, I16, I32, I64, U8, U64
+from triptych_kernels.blockcost import FEATURE_SHIFT, N_FEATURES, SIEVE_COLUMNS
 from triptych_kernels.blockmodel import (
     MAX_MAGNITUDE,
     N_LEVELS,
@@ -96,8 +97,8 @@ class Scratch(NamedTuple):
     """Buffers of one coder.
 
     vector: i16 (2, 384). predicted, sums, quantized, trial: i32 (256). levels, wanted: i64 (256). residual:
-    i16 (256). contexts: i64 (7). costs: i64 (128). chosen: i64 (5), the classes of four blocks of 8 and of
-    the block of 16. zeros: u8 (256), which stay so.
+    i16 (256). contexts: i64 (7). costs, ranks: i64 (128). chosen: i64 (5), the classes of four blocks of 8
+    and of the block of 16. zeros: u8 (256), which stay so.
     """
 
     vector: I16
@@ -110,6 +111,7 @@ class Scratch(NamedTuple):
     trial: I32
     contexts: I64
     costs: I64
+    ranks: I64
     chosen: I64
     zeros: U8
 
@@ -119,7 +121,8 @@ class Search(NamedTuple):
 
     image: i16 (height, width) as `Plane.rec`. costs: i64 (N_WEIGHTS, N_LEVELS * 256) in 1/1024 squared steps,
     by size in 1/8 steps. bits: see `code_coefficients`. weights: i64 (N_WEIGHTS), of 1/256 bit in 1/65536
-    squared steps. tries: i64 (2), how many classes to try for blocks of 8 and of 16.
+    squared steps. tries: i64 (KINDS), how many classes to try for each kind of block. quick: sizes are chosen
+    by shortcuts. features, whiteners, spreads: `blockcost.Sieve` of luma classes of 8, used if quick.
     """
 
     image: I16
@@ -127,6 +130,10 @@ class Search(NamedTuple):
     bits: I64
     weights: I64
     tries: I64
+    quick: bool
+    features: I16
+    whiteners: I16
+    spreads: I64
 
 
 def new_scratch() -> Scratch:
@@ -141,6 +148,7 @@ def new_scratch() -> Scratch:
         np.zeros(256, np.int16),
         np.zeros(256, np.int32),
         np.zeros(7, np.int64),
+        np.zeros(128, np.int64),
         np.zeros(128, np.int64),
         np.zeros(5, np.int64),
         np.zeros(256, np.uint8),
@@ -506,6 +514,32 @@ def _class_costs(mixer: Mixer, kind: int, n_bits: int, bits: I64, costs: I64) ->
         costs[2 * node + 1] = costs[node] + bits[table + (p >> 4)]
 
 
+@inline
+def _sieve(
+    search: Search, y: int, x: int, mean: int, vector: I16, scratch: Scratch, n_classes: int, ranks: I64
+) -> None:
+    """Add to ranks (of classes of blocks of 8) about how many 1/256 bits a block would take."""
+    image, residual, products = search.image, scratch.residual, scratch.trial
+    rest = 0
+    for i in range(8):
+        for j in range(8):
+            value = int64(image[uint64(y + i), uint64(x + j)]) - mean
+            residual[i * 8 + j] = int16(value)
+            rest += value * value
+    matvec(search.features, 0, N_FEATURES, 64, residual, products)
+    for i in range(N_FEATURES):
+        value = int64(products[i]) >> FEATURE_SHIFT
+        vector[SIEVE_COLUMNS - N_FEATURES + i] = int16(value)
+        rest -= 16 * value * value
+    rest = max(0, rest)
+    for k in range(n_classes):
+        matvec(search.whiteners, k * N_FEATURES * SIEVE_COLUMNS, N_FEATURES, SIEVE_COLUMNS, vector, products)
+        total = 0
+        for i in range(N_FEATURES):
+            total += int64(products[i]) * int64(products[i])
+        ranks[k] += (total >> 28) + ((rest * search.spreads[k, 1]) >> 24) + search.spreads[k, 0]
+
+
 @kernel
 def _search_block(
     mixer: Mixer,
@@ -538,7 +572,12 @@ def _search_block(
     scale = 16 * 4096 / (STEPS[step] * STEPS[step])
     coded_scale = scale / (1 << (2 * BASIS_BITS))
     n_classes, first = basis.sizes[1], 1 << n_bits
-    tries = search.tries[0 if side == 8 else 1]
+    tries = search.tries[kind]
+    ranks = scratch.ranks
+    for k in range(n_classes):
+        ranks[k] = class_costs[first + k]
+    if search.quick and kind == 0 and search.whiteners.size > 0:
+        _sieve(search, y, x, mean, vector, scratch, n_classes, ranks)
     best_cost, best = 1e300, 0
     weight = _weight_of(search.image, y, x, side, energy_log, strength)
     levels, trial, table = scratch.levels, scratch.trial, search.costs[weight]
@@ -548,10 +587,10 @@ def _search_block(
         if tries < n_classes:
             k = 0
             for other in range(n_classes):
-                if class_costs[first + other] < class_costs[first + k]:
+                if ranks[other] < ranks[k]:
                     k = other
         cost = float(class_costs[first + k] * search.weights[weight]) / 64
-        class_costs[first + k] += 1 << 40
+        ranks[k] += 1 << 50
         _predict(basis, k, vector, mean, scratch.predicted)
         energy = _subtract(search.image, y, x, side, scratch.predicted, scratch.residual)
         n_coded = _levels_of(basis, k, step, levels)
@@ -599,6 +638,16 @@ def _try_block(
         magnitude = (abs(value) + 96) >> 8
         scratch.quantized[j] = int32(-magnitude if value < 0 else magnitude)
     _reconstruct(basis, k, n_coded, scratch.quantized, step, scratch.predicted, scratch.sums, plane.rec, y, x)
+    plane.classes[row, column] = k + 1
+
+
+@inline
+def _assume_block(plane: Plane, image: I16, row: int, column: int, k: int) -> None:
+    """Let a block of 8 be as good as the image, so that the next can be tried; `_try_block` is slower."""
+    y, x = row * 8, column * 8
+    for i in range(8):
+        for j in range(8):
+            plane.rec[uint64(y + i), uint64(x + j)] = image[uint64(y + i), uint64(x + j)]
     plane.classes[row, column] = k + 1
 
 
@@ -668,6 +717,8 @@ def code_plane(
                     int64(4),
                 )
                 cost8 = 0.0
+                if search.quick and chroma and plane.luma_classes[row, column] >= 65:
+                    cost8 = cost16  # where luma is not split, chroma hardly ever is
                 for i in range(4):
                     x_max = x_last if i < 3 else column * 8 + 15
                     if cost8 < cost16:
@@ -685,7 +736,11 @@ def code_plane(
                             x_max,
                             i,
                         )
-                        if cost8 < cost16 and i < 3:
+                        if search.quick and i < 3:
+                            _assume_block(
+                                plane, search.image, row + (i >> 1), column + (i & 1), scratch.chosen[i]
+                            )
+                        elif cost8 < cost16 and i < 3:
                             _try_block(
                                 small,
                                 plane,

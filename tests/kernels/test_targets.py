@@ -11,13 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from targetreport import CODING_KERNELS, report
+from targetreport import CODING_KERNELS, pca_report, report
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(**environment):
-    folders = [str(ROOT / name) for name in ("codec", "kernels", "tests")]
+    folders = [str(ROOT / name) for name in ("codec", "kernels", "tools", "tests")]
     finished = subprocess.run(
         [sys.executable, ROOT / "tests" / "targetreport.py"],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(folders)} | environment,
@@ -32,6 +32,11 @@ def run(**environment):
 @pytest.fixture(scope="module")
 def here():
     return report()
+
+
+@pytest.fixture(scope="module")
+def pca_here():
+    return pca_report()
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +68,16 @@ def test_the_same_bytes_twice_in_a_process(here):
 
 
 @pytest.mark.slow
-def test_the_same_bytes_in_a_fresh_process(here):
-    assert run()["report"] == here
+def test_the_same_bytes_in_a_fresh_process(here, pca_here):
+    there = run()
+    assert there["report"] == here
+    assert there["pca"] == pca_here
 
 
 @pytest.mark.slow
-def test_another_target_gives_the_same_bytes_and_no_index_is_out_of_bounds(here, elsewhere):
+def test_another_target_gives_the_same_bytes_and_no_index_is_out_of_bounds(here, pca_here, elsewhere):
     assert elsewhere["report"] == here
+    assert elsewhere["pca"] == pca_here
 
 
 @pytest.mark.slow
@@ -81,8 +89,9 @@ def test_no_float_in_a_coding_kernel(elsewhere):
         assert code["floats"] == [], name
 
 
-def test_coding_kernels_return_integers(here):
+def test_coding_kernels_return_integers(here, pca_here):
     assert here
+    assert pca_here
     for kernel in CODING_KERNELS:
         assert kernel.signatures
         for signature in kernel.signatures:

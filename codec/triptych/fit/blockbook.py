@@ -224,7 +224,7 @@ RATES = np.array([2560, 1700, 1200, 900, 700, 560, 480, 400, 330, 280, 230, 190,
 def _short_counters(counters: U32) -> npt.NDArray[np.uint16]:
     """Give counters as 12 bits of probability and 4 of rate."""
     rates = np.abs((counters & 4095).astype(np.int64)[:, None] - RATES.astype(np.int64)).argmin(1)
-    p = np.minimum(4095, ((counters >> 12) + 128) >> 8)
+    p = counters >> 20
     short: npt.NDArray[np.uint16] = (p << 4 | rates).astype(np.uint16)
     return short
 

@@ -301,7 +301,10 @@ def quantize(
     # An entry of level a has the step 2^((gain - a) / 16) / 2^shift samples, which is to be
     # step * (step / sigma) / sqrt(n) = step * 2^((EVEN_LEVEL - a) / 16) / sqrt(n).
     gain = round(EVEN_LEVEL + 16 * (math.log2(step_size(step)) + shift - math.log2(n_images) / 2))
-    gain = min(MAX_GAIN, max(0, gain))
+    # Coarser, if an entry would pass the greatest that there is.
+    peaks = np.abs(samples).max(axis=1, initial=1e-9)
+    least = levels + np.ceil(16 * (shift + np.log2(peaks / _MAX_ENTRY)))
+    gain = int(min(MAX_GAIN, max(0, gain, *least)))
     units = 2.0 ** ((gain - levels) / 16 - shift)
     entries = np.rint(samples / units[:, None])
     bound = np.minimum(_MAX_ENTRY, np.floor(32767 * 2.0 ** (-(gain - levels) / 16)))

@@ -33,9 +33,9 @@ def choose_mode(pixels: Pixels, options: Options, dictionary: Dictionary | None)
 
 def _has_few_colors(pixels: Pixels) -> bool:
     flat = pixels.reshape(-1, pixels.shape[2])
-    if flat.shape[1] == 1:
+    if flat.shape[1] <= 2:
         # Grey has no more levels than a palette has colours, in photographs too: ask for far fewer.
-        return len(np.unique(flat)) <= FEW_COLORS // 8
+        return len(np.unique(flat[:, 0])) <= FEW_COLORS // 8
     stride = max(1, len(flat) // SAMPLE)
     return _n_colors(flat[::stride]) <= FEW_COLORS and (stride == 1 or _n_colors(flat) <= FEW_COLORS)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +23,8 @@ from triptych_kernels.blockcoder import (
     new_plane,
     new_scratch,
 )
-from triptych_kernels.blockcost import cost_table, magnitude_bits
-from triptych_kernels.blockmodel import MAX_MAGNITUDE, new_mixer
+from triptych_kernels.blockcost import NO_SIEVE, Sieve, cost_table, magnitude_bits, new_sieve
+from triptych_kernels.blockmodel import KINDS, MAX_MAGNITUDE, new_mixer
 from triptych_kernels.planes import to_pixels, to_planes
 from triptych_kernels.postfilter import filter_plane, pad_plane, padded_taps
 from triptych_kernels.rangecoder import finish_decoding, finish_encoding, new_coder, start
@@ -51,7 +51,9 @@ BATCH_PIXELS = 1 << 14
 FRAME_PIXELS = 1 << 20
 HAS_FILTER = 8
 STEPS_VARY = 128
-_FAST_TRIES = (6, 3)
+_TRIES = (64,) * KINDS
+_FAST_TRIES = (3, 1, 1, 1)
+"""Classes to try for each kind of block, see `blockmodel.KINDS`."""
 _WEIGHTS = LAMBDA * 2.0 ** ((np.arange(N_WEIGHTS) - EVEN_WEIGHT) / 2)
 _CAUSES = {
     INPUT_EXHAUSTED: "ends before its last block",
@@ -115,6 +117,12 @@ class _Loaded:
         self.grey = np.array([[grey]])
         self.grey_inverse = np.array([[((1 << 28) + grey // 2) // grey]])
 
+    @cached_property
+    def sieve(self) -> Sieve:
+        """What a quick search chooses classes by; a decoder never asks."""
+        basis = self.bases[0]
+        return new_sieve(basis.predictor, basis.transform, basis.log_sigma)
+
     def filter_of(self, step: int, chroma: bool) -> npt.NDArray[np.int16] | None:
         """Give the taps whose step is nearest, the finer among equals."""
         if not len(self.book.filter_steps):
@@ -147,7 +155,10 @@ class _Codec:
         for number in range(n_planes_of(shape)):
             chroma = number > 0
             plane = new_plane(height, width, planes[0] if chroma else None)
-            search = None if image is None else _search(image[number], effort)
+            search = None
+            if image is not None:
+                sieve = self.loaded.sieve if effort == "fast" else NO_SIEVE
+                search = _search(image[number], effort, sieve)
             status = code_plane(
                 self.mixer,
                 self.coder,
@@ -185,9 +196,11 @@ def has_alpha(shape: Shape) -> bool:
     return shape.channels in (2, 4)
 
 
-def _search(plane: I16, effort: str) -> Search:
-    tries = _FAST_TRIES if effort == "fast" else (64, 64)
-    return Search(plane, _costs(), _bits(), np.rint(_WEIGHTS * 256).astype(np.int64), np.array(tries))
+def _search(plane: I16, effort: str, sieve: Sieve = NO_SIEVE) -> Search:
+    quick = effort == "fast"
+    weights = np.rint(_WEIGHTS * 256).astype(np.int64)
+    tries = np.array(_FAST_TRIES if quick else _TRIES)
+    return Search(plane, _costs(), _bits(), weights, tries, quick, *sieve)
 
 
 @lru_cache(maxsize=1)
@@ -236,21 +249,20 @@ def _to_pixels(planes: Sequence[Plane], shape: Shape, setting: Setting, step: in
 
 def _encode_planes(
     images: Sequence[Pixels], setting: Setting, loaded: _Loaded, effort: str
-) -> tuple[bytes, list[Pixels]]:
-    """Code images; return the message, and the images as they will be decoded (alpha at 255)."""
+) -> tuple[bytes, list[list[Plane]]]:
+    """Code images; return the message, and the planes of each image as they will be decoded."""
     size = 4096 + sum(image.shape[0] * image.shape[1] for image in images)
     while True:
         sink = np.empty(size, np.uint8)
         codec = _Codec(loaded, sink, None)
-        decoded = []
+        planes = []
         try:
             for image, step in zip(images, setting.steps, strict=True):
                 shape = Shape(*image.shape)
-                planes = codec.code(shape, setting, step, effort, _to_planes(image, loaded))
-                decoded.append(_to_pixels(planes, shape, setting, step, loaded))
+                planes.append(codec.code(shape, setting, step, effort, _to_planes(image, loaded)))
             n = finish_encoding(codec.coder, sink)
             if n >= 0:
-                return sink[:n].tobytes(), decoded
+                return sink[:n].tobytes(), planes
         except _SinkFull:
             pass
         size *= 4
@@ -273,12 +285,21 @@ def encode_frame(images: Sequence[Pixels], options: Options, dictionary: Diction
     if options.target_size is None and options.target_psnr is None:
         return setting.to_bytes() + alpha + _encode_planes(images, setting, loaded, options.effort)[0]
     room = None if options.target_size is None else options.target_size - len(alpha) - 2
-    steps = tuple(
-        _search_step(image, setting, loaded, options, room if len(images) == 1 else options.target_size)
-        for image in images
-    )
+    steps = tuple(_search_step(image, setting, loaded, options, room) for image in images)
     setting = replace(setting, steps=steps)
-    return setting.to_bytes() + alpha + _encode_planes(images, setting, loaded, options.effort)[0]
+    message, planes = _encode_planes(images, setting, loaded, options.effort)
+    while options.target_psnr is not None and len(images) > 1:
+        # Each was searched alone, but the model of a frame goes on: make good what that cost.
+        finer = []
+        for image, coded, step in zip(images, planes, steps, strict=True):
+            shown = _to_pixels(coded, Shape(*image.shape), setting, step, loaded)
+            finer.append(step - (step > FINEST and _psnr(image, shown) < options.target_psnr))
+        if tuple(finer) == steps:
+            break
+        steps = tuple(finer)
+        setting = replace(setting, steps=steps)
+        message, planes = _encode_planes(images, setting, loaded, options.effort)
+    return setting.to_bytes() + alpha + message
 
 
 def _search_step(image: Pixels, setting: Setting, loaded: _Loaded, options: Options, room: int | None) -> int:
@@ -287,12 +308,13 @@ def _search_step(image: Pixels, setting: Setting, loaded: _Loaded, options: Opti
     while low <= high:
         middle = (low + high) // 2
         one = replace(setting, steps=(middle,))
-        message, decoded = _encode_planes([image], one, loaded, options.effort)
+        message, planes = _encode_planes([image], one, loaded, options.effort)
         if room is not None:
             good = len(message) <= room
             finer = good
         else:
-            good = _psnr(image, decoded[0]) >= (options.target_psnr or 0)
+            decoded = _to_pixels(planes[0], Shape(*image.shape), one, middle, loaded)
+            good = _psnr(image, decoded) >= (options.target_psnr or 0)
             finer = not good
         if good:
             found = middle
