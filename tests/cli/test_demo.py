@@ -17,7 +17,7 @@ from triptych.warmup import on_compilation, warmup
 def quick(monkeypatch):
     """Two of the pictures, each timed once."""
     monkeypatch.setattr(triptych.demo, "_SECONDS", 0.0)
-    cases = [case for case in triptych.demo._CASES if case.title.startswith(("icons", "harbour, q"))]
+    cases = [case for case in triptych.demo._CASES if case.title.startswith(("icons", "harbour, P"))]
     monkeypatch.setattr(triptych.demo, "_CASES", cases)
 
 
@@ -26,7 +26,7 @@ def test_table(run, quick, tmp_path):
     lines = text.splitlines()
     assert max(map(len, lines[:12])) <= 100
     assert "Exact, every decoded pixel compared: icons." in text
-    for name in ("icons", "harbour-quality-75"):
+    for name in ("icons", "harbour-PCA"):
         pixels = tp.decode(tmp_path / "out" / f"{name}.tych")
         with peers.Image.open(tmp_path / "out" / f"{name}.png") as saved:
             np.testing.assert_array_equal(np.asarray(saved), pixels)

@@ -6,6 +6,7 @@ import json
 import math
 import zipfile
 from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -17,6 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
+
+bench_extra = pytest.mark.skipif(
+    find_spec("scipy") is None or find_spec("sklearn") is None, reason="the bench's own packages are not here"
+)
 
 few = settings(deadline=None, max_examples=15)
 CURVE = st.lists(
@@ -90,6 +95,7 @@ def table_of(section, start):
 # Figures.
 
 
+@bench_extra
 @given(CURVE, st.floats(0.1, 10))
 def test_a_curve_of_scaled_rates_has_that_bd_rate(curve, factor):
     # Rates that grow with quality, so that no point hides another.
@@ -100,6 +106,7 @@ def test_a_curve_of_scaled_rates_has_that_bd_rate(curve, factor):
     assert quality.bd_rate(points, points[::-1]) == pytest.approx(0, abs=1e-9)
 
 
+@bench_extra
 def test_straight_curves_have_the_bd_rate_of_the_area_between_them():
     # log rate is q / 10 and q / 5 on [10, 20]: the mean difference is 1.5.
     anchor = [(math.exp(q / 10), q) for q in (0, 10, 20)]
@@ -107,11 +114,13 @@ def test_straight_curves_have_the_bd_rate_of_the_area_between_them():
     assert quality.bd_rate(anchor, test) == pytest.approx(100 * (math.exp(1.5) - 1))
 
 
+@bench_extra
 def test_curves_that_share_no_quality_have_no_bd_rate():
     assert quality.bd_rate([(1, 10), (2, 20)], [(1, 30), (2, 40)]) is None
     assert quality.bd_rate([(1, 10)], [(1, 10), (2, 40)]) is None
 
 
+@bench_extra
 @given(CURVE)
 def test_a_curve_passes_through_its_points_and_ends_there(curve):
     for rate, q in curve:
@@ -248,6 +257,7 @@ def test_photographs_are_compared_on_curves(data, stand_in, tmp_path):
     assert "every point" not in str(section)
 
 
+@bench_extra
 def test_a_mode_that_is_not_there_is_a_row(data, monkeypatch):
     def version():
         raise ImportError("no mode pca")
@@ -270,6 +280,7 @@ def test_speeds_are_medians_at_the_middle_quality(data, stand_in, monkeypatch):
     assert {goal.measured for goal in section.goals} == {176 * 180 / 1e6 / 0.5}
 
 
+@bench_extra
 def test_collections_are_compared_at_the_psnr_of_our_points(data, stand_in):
     section = image_sets.pca_collections(Setup(data, quick=True))
     rows = table_of(section, "bytes an image, faces x6 of 64x64")
