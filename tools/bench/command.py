@@ -33,6 +33,8 @@ SECTIONS = {
     "photo-speed": "photo_files",
     "pca-collections": "image_sets",
     "project-speed": "projecting",
+    "latents": "latents",
+    "static-rans": "latents",
 }
 """The module of each section; its function has the section's name."""
 
