@@ -1,6 +1,8 @@
 """Fitting PCA to a collection: what is found, what is kept, what is refused; the dictionary's content."""
 
 import math
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -97,6 +99,23 @@ def test_order_and_batches_do_not_change_the_statistics_route(seed):
     images = make_collection(seed, 300, Shape(3, 1, 2))
     shuffled = np.random.default_rng(seed).permutation(images)
     assert fit(images).payload == fit(shuffled).payload
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_the_dictionary_is_the_same_for_any_workers(symmetric):
+    images = make_collection(9, 1500, Shape(4, 6, 1), symmetric=symmetric)
+    payload = fit(images, threads=1).payload
+    for threads in (2, 8):
+        assert fit(images, threads=threads).payload == payload
+    with ProcessPoolExecutor(2, get_context("spawn")) as processes:
+        assert fit(images, executor=processes).payload == payload
+
+
+def test_a_bad_image_is_refused_by_any_workers():
+    images = [*make_collection(9, 600, Shape(2, 3, 1)), np.zeros((3, 3, 1), np.uint8)]
+    for threads in (1, 2):
+        with pytest.raises(InvalidImage, match="image 600 of a collection"):
+            fit(images, threads=threads)
 
 
 @pytest.mark.parametrize("symmetric", [False, True])

@@ -1,12 +1,17 @@
 """Sufficient statistics: exact, and the same for any order and any parts."""
 
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from triptych.errors import InvalidImage, LimitExceeded
-from triptych.fit.statistics import Statistics, row_weights, split_rows
+from triptych.fit import statistics as statistics_module
+from triptych.fit.statistics import Statistics, gather, row_weights, split_rows
 from triptych.images import Shape
+from triptych.options import Options
 
 SHAPES = st.builds(Shape, st.integers(1, 4), st.integers(1, 5), st.integers(1, 3))
 SEEDS = st.integers(0, 2**32 - 1)
@@ -50,6 +55,41 @@ def test_merged_equals_one_pass_in_any_order(seed, shape, mirrored, data):
     for part in parts:
         total.merge(Statistics.from_bytes(part.to_bytes()))
     assert same(total, take(images, mirrored))
+
+
+@given(
+    SEEDS,
+    SHAPES,
+    st.booleans(),
+    st.integers(1, 9),
+    st.integers(1, 1000),
+    st.sampled_from([{"threads": 1}, {"threads": 2}, {"threads": 8}, {"executor": ThreadPoolExecutor}]),
+)
+def test_gathered_by_any_workers_equals_one_pass(seed, shape, mirrored, n_batches, piece, workers):
+    images = make_images(seed, 90, shape)
+    with contextlib.ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(statistics_module, "PIECE_IMAGES", piece)
+        made = {name: stack.enter_context(of(2)) if callable(of) else of for name, of in workers.items()}
+        total = gather(np.array_split(images, n_batches), shape, mirrored, Options(**made))
+    assert same(total, take(images, mirrored))
+
+
+def test_large_statistics_are_few(monkeypatch):
+    """Threads share what memory there is for their own statistics."""
+    made = []
+    monkeypatch.setattr(Statistics, "__init__", spy(Statistics.__init__, made))
+    monkeypatch.setattr(statistics_module, "PARTS_BYTES", 2 * 8 * (9 + 3))
+    images = make_images(1, 400, Shape(1, 3, 1))
+    gather(np.array_split(images, 100), Shape(1, 3, 1), False, Options(threads=8))
+    assert 1 <= len(made) <= 2
+
+
+def spy(function, calls):
+    def called(*args, **kwargs):
+        calls.append(args)
+        return function(*args, **kwargs)
+
+    return called
 
 
 @given(SEEDS, SHAPES, st.booleans())

@@ -35,7 +35,7 @@ from triptych.fit.basis import (
     step_size,
     stored_shape,
 )
-from triptych.fit.statistics import F64, Statistics, row_weights, split_rows
+from triptych.fit.statistics import F64, Statistics, gather, row_weights, split_rows
 from triptych.images import Pixels, Shape
 from triptych.options import Options
 
@@ -87,10 +87,8 @@ def fit_components(images: Iterable[Pixels], options: Options) -> Dictionary:
     if rest is None:
         spectrum = _Spectrum.of_images(np.concatenate(held), shape, mirrored)
     else:
-        statistics = Statistics(shape, mirrored)
-        for batch in chain(held, [rest], batches):
-            statistics.update(batch)
-        spectrum = _Spectrum.of_statistics(statistics)
+        everything = chain(held, [rest], batches)
+        spectrum = _Spectrum.of_statistics(gather(everything, shape, mirrored, options))
     return _build(spectrum, options)
 
 

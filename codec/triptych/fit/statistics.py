@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -21,6 +23,8 @@ import numpy.typing as npt
 
 from triptych.errors import InvalidImage, LimitExceeded
 from triptych.images import Pixels, Shape
+from triptych.options import Options
+from triptych.parallel import count_cores, ordered_map
 
 F64 = npt.NDArray[np.float64]
 
@@ -29,8 +33,13 @@ MAX_SIDE = 8192
 _TILE = 1024
 _MIRRORED_TILE = 256
 """Sums of two samples are at most 2^8."""
-_HEAD = struct.Struct("<4sIIBBQ")
-_MAGIC = b"TYS1"
+PIECE_SAMPLES = 1 << 24
+PIECE_IMAGES = 1 << 12
+"""What an executor gets at once: so many images that counting them is more work than sending statistics."""
+PARTS_BYTES = 2 << 30
+"""Of all statistics that are under way at once."""
+_HEAD = struct.Struct("<4sIIHBQ")
+_MAGIC = b"TYS2"
 
 
 def half_width(width: int) -> int:
@@ -112,6 +121,11 @@ class Statistics:
         self.sums = [np.zeros(side) for _ in range(1 + mirrored)]
         self.scatters = [np.zeros((side, side)) for _ in range(1 + mirrored)]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        return sum(array.nbytes for array in (*self.sums, *self.scatters))
+
     def update(self, images: Pixels) -> None:
         """Add images, uint8 (n, h, w, c)."""
         if images.dtype != np.uint8 or images.shape[1:] != tuple(self.shape):
@@ -181,3 +195,55 @@ class Statistics:
             made.scatters[part][rows, columns] = values[side:]
             made.scatters[part][columns, rows] = values[side:]
         return made
+
+
+def gather(batches: Iterable[Pixels], shape: Shape, mirrored: bool, options: Options) -> Statistics:
+    """Give the statistics of batches of images, counted in `options.threads` or `options.executor`.
+
+    They are the same for any number of either. Each thread adds to statistics of its own. An executor may be
+    of processes or machines: it gets more images at once, and sends statistics back.
+    """
+    total = Statistics(shape, mirrored)
+    at_once = max(1, min(options.threads or count_cores(), PARTS_BYTES // total.nbytes))
+    if options.executor is not None:
+        count = partial(_count, shape, mirrored)
+        # Twice as many jobs are under way as there are workers.
+        for part in ordered_map(count, _join(batches), max(1, at_once // 2), options.executor):
+            total.merge(part)
+        return total
+    idle = [total]
+
+    def add(images: Pixels) -> None:
+        try:
+            own = idle.pop()
+        except IndexError:
+            own = Statistics(shape, mirrored)
+        own.update(images)
+        idle.append(own)
+
+    for _ in ordered_map(add, batches, at_once):
+        pass
+    total = idle.pop()
+    for part in idle:
+        total.merge(part)
+    return total
+
+
+def _count(shape: Shape, mirrored: bool, images: Pixels) -> Statistics:
+    """Count images; runs anywhere, also in another process."""
+    statistics = Statistics(shape, mirrored)
+    statistics.update(images)
+    return statistics
+
+
+def _join(batches: Iterable[Pixels]) -> Iterator[Pixels]:
+    """Join batches until they are worth sending."""
+    waiting: list[Pixels] = []
+    for batch in batches:
+        waiting.append(batch)
+        n_images = sum(map(len, waiting))
+        if n_images >= PIECE_IMAGES or n_images * batch[0].size >= PIECE_SAMPLES:
+            yield np.concatenate(waiting)
+            waiting = []
+    if waiting:
+        yield np.concatenate(waiting)
