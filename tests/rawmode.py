@@ -17,7 +17,7 @@ class RawMode:
     def encode_frame(self, images, options, dictionary):
         return b"".join((image ^ self._mask(dictionary)).tobytes() for image in images)
 
-    def decode_frame(self, body, shapes, dictionary, start, stop, n_components=None):
+    def decode_frame(self, body, shapes, dictionary, start, stop, n_components=None, realism=None):
         if len(body) < sum(shape.nbytes for shape in shapes):
             raise InvalidFrame("the body is too short")
         images, position = [], 0

@@ -280,16 +280,63 @@ def decode_components(data: bytes) -> None:
     assert all(map(np.array_equal, every, images))
 
 
+_BANDS = 7
+_SPECTRAL_HEAD = 5
+"""Bytes before a spectral body: the number of images, and the sides of the first two."""
+
+
+@cache
+def _spectral() -> tp.Dictionary:
+    """Give a spectral dictionary."""
+    random = np.random.default_rng(5)
+    cube = 128 + random.normal(0, 30, (20, 20, 4)).cumsum(axis=0) @ random.normal(0, 1, (4, _BANDS))
+    return tp.fit("pca", [np.clip(cube, 0, 255).astype(np.uint8)], variance=1.0, threads=1)
+
+
+def _spectral_seeds() -> Iterator[bytes]:
+    """Give bodies behind a byte for the number of images and two for each shape."""
+    from triptych.modes.pca import MODE
+    from triptych.options import Options
+
+    random = np.random.default_rng(6)
+    for sides in ((9, 20), (16, 16, 1, 5)):
+        for quality in (0, 50, 100):
+            shapes = zip(sides[::2], sides[1::2], strict=True)
+            images = [random.integers(0, 256, (h, w, _BANDS), np.uint8) // 2 for h, w in shapes]
+            options = Options(mode="pca", quality=quality, effort="fast")
+            head = bytes([len(images) - 1, *(side - 1 for side in (*sides, 1, 1)[:4])])
+            yield head + MODE.encode_frame(images, options, _spectral())
+
+
+def decode_spectral(data: bytes) -> None:
+    """Decode the body of a frame of many bands: all, the first two components, and all by their number."""
+    from triptych.modes.pca import MODE
+
+    if len(data) < _SPECTRAL_HEAD:
+        return
+    book, n = _spectral(), 1 + data[0] % 2
+    shapes = [Shape(1 + data[1 + 2 * i] % 32, 1 + data[2 + 2 * i] % 32, _BANDS) for i in range(n)]
+    body = memoryview(data)[_SPECTRAL_HEAD:]
+    json.dumps(MODE.describe_frame(body, shapes, book))
+    images = MODE.decode_frame(body, shapes, book, 0, n)
+    assert [image.shape for image in images] == shapes
+    few = MODE.decode_frame(body, shapes, book, 0, n, 2)
+    assert all(map(np.array_equal, few[-1:], MODE.decode_frame(body, shapes, book, n - 1, n, 2)))
+    assert all(map(np.array_equal, MODE.decode_frame(body, shapes, book, 0, n, _BANDS), images))
+
+
 def _dictionary_seeds() -> Iterator[bytes]:
     for kind, _, payload in _frames():
         if kind == FrameType.DICTIONARY:
             yield payload
     for k in _BODY_PALETTES[1:]:
         yield tp.Dictionary.build("palette", {"n_colors": k, "wcss": 1.5}, _palette(k).tobytes()).payload
+    yield _spectral().payload
 
 
 def read_dictionary(data: bytes) -> None:
     """Take a dictionary's payload for what it may be: a file, a palette, and a palette to encode with."""
+    from triptych.fit import spectral
     from triptych.fit.basis import load_basis
     from triptych.modes.blocks import load
     from triptych.modes.reduce import dictionary_colors
@@ -302,7 +349,9 @@ def read_dictionary(data: bytes) -> None:
         image = np.arange(17 * 9 * 3, dtype=np.uint8).reshape(17, 9, 3)
     elif book.kind == "components":
         image = np.zeros(load_basis(book).shape, np.uint8)
-    if book.kind in ("blocks", "components"):
+    elif book.kind == "spectral":
+        image = np.zeros((9, 7, spectral.load_basis(book).bands), np.uint8)
+    if book.kind in ("blocks", "components", "spectral"):
         stream = tp.encode(image, mode="pca", dictionary=book, embed=True)
         assert tp.decode(stream).size == image.size
         return
@@ -357,6 +406,7 @@ TARGETS = {
     "body": Target(_body_seeds, decode_body),
     "blocks": Target(_blocks_seeds, decode_blocks),
     "components": Target(_components_seeds, decode_components),
+    "spectral": Target(_spectral_seeds, decode_spectral),
     "dictionary": Target(_dictionary_seeds, read_dictionary),
     "index": Target(_index_seeds, read_index),
     "attachments": Target(_attachment_seeds, read_attachments),

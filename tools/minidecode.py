@@ -16,11 +16,12 @@ import math
 import struct
 import sys
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,7 @@ MAX_DECODED = 2 << 30
 MAX_PIXELS_PER_BYTE = 65_536
 
 IMAGES, DICTIONARY, USE, META, INDEX, PADDING, PRIVATE = 0x81, 0x82, 0x83, 0x01, 0x02, 0x03, 0x04
+ENCODER = 0x05
 SIGNATURE = bytes.fromhex("89 54 59 43 0D 0A 1A 0A")
 SYNC = bytes.fromhex("F5 D3")
 
@@ -60,12 +62,16 @@ class Missing(LookupError):
 
 @dataclass(frozen=True)
 class Image:
-    """One decoded image: pixels (H, W) or (H, W, 2..4) uint8, and what travels with it."""
+    """One decoded image: pixels (H, W) or (H, W, 2..4) uint8, and what travels with it.
 
-    pixels: npt.NDArray[np.uint8]
+    Of modes 3 and 4 there are no pixels, which only floats can give, but latents (channels, rows, columns).
+    """
+
+    pixels: npt.NDArray[np.uint8] | None
     key: str | None = None
     label: int | None = None
     attachments: dict[int, bytes] = field(default_factory=dict)
+    latents: npt.NDArray[np.int32] | None = None
 
 
 # ---- Integers and bytes ---------------------------------------------------------------------------
@@ -212,7 +218,7 @@ class Decoder:
                 split_dictionary(payload)
                 self.bound[slot] = hashlib.sha256(payload).digest()
                 self.dictionaries[self.bound[slot]] = payload
-        elif kind in (META, INDEX, PADDING, PRIVATE):
+        elif kind in (META, INDEX, PADDING, PRIVATE, ENCODER):
             if slot != 0:
                 raise Invalid("a slot where there is none")
             if kind == META:
@@ -236,7 +242,14 @@ class Decoder:
         self.decoded += sum(height * width * channels for height, width, channels in shapes)
         if self.decoded > MAX_DECODED:
             raise TooLarge("decoded bytes in all")
-        if mode == 1:
+        if mode in (3, 4):
+            latents = decode_latents(fields.rest(), shapes, dictionary)
+            for said in zip(keys, labels, attachments, latents, strict=True):
+                self.images.append(Image(None, *said))
+            return
+        if mode == 10:
+            pixels = decode_spectral(fields.rest(), shapes, dictionary, self.find)
+        elif mode == 1:
             palette = None if dictionary is None else read_palette_dictionary(dictionary)
             pixels = decode_body(fields.rest(), shapes, palette)
         else:
@@ -305,15 +318,18 @@ def read_image_fields(
     fields: Fields, payload_length: int
 ) -> tuple[int, list[Shape], list[str | None], list[int | None], list[dict[int, bytes]]]:
     head = fields.u8()
-    if head & 15 not in (1, 2):
-        raise Unsupported(f"mode {head & 15}")
+    mode = head & 15
+    if mode not in (1, 2, 3, 4, 10):
+        raise Unsupported(f"mode {mode}")
     count = fields.varint()
     if count == 0 or (count == 1 and head & 16):
         raise Invalid("no images, or shapes that vary where there is one")
     if count > MAX_FRAME_IMAGES:
         raise TooLarge("images in a frame")
-    shapes = [read_shape(fields) for _ in range(count)] if head & 16 else [read_shape(fields)] * count
-    pixels = sum(height * width for height, width, _ in shapes)
+    shapes = (
+        [read_shape(fields, mode) for _ in range(count)] if head & 16 else [read_shape(fields, mode)] * count
+    )
+    pixels = sum(map(count_pixels, shapes))
     if pixels > 2**20 and pixels > MAX_PIXELS_PER_BYTE * payload_length:
         raise TooLarge("pixels for each byte")
     if count > payload_length + 64:
@@ -328,15 +344,25 @@ def read_image_fields(
     if head & 128:
         last: dict[int, bytes] = {}
         attachments = [read_attachments(fields, last) for _ in range(count)]
-    return head & 15, shapes, keys, labels, attachments
+    return mode, shapes, keys, labels, attachments
 
 
-def read_shape(fields: Fields) -> Shape:
-    first = fields.varint()
-    height, width, channels = fields.varint() + 1, (first >> 2) + 1, (first & 3) + 1
-    if height * width > MAX_IMAGE_PIXELS:
+def read_shape(fields: Fields, mode: int = 0) -> Shape:
+    first, height = fields.varint(), fields.varint() + 1
+    shape = height, (first >> 2) + 1, (first & 3) + 1
+    if mode == 10:
+        shape = height, first + 1, fields.varint() + 5
+        if shape[2] > 512:
+            raise Invalid("more than 512 bands")
+    if count_pixels(shape) > MAX_IMAGE_PIXELS:
         raise TooLarge("pixels in an image")
-    return height, width, channels
+    return shape
+
+
+def count_pixels(shape: Shape) -> int:
+    """Return the pixels of an image, as limits count them (3.1)."""
+    height, width, channels = shape
+    return height * width * -(-channels // 4)
 
 
 def read_key(fields: Fields) -> str | None:
@@ -2436,6 +2462,331 @@ def decode_components(
     return images
 
 
+# ---- Spectral dictionaries (4.3) and bodies (12) --------------------------------------------------
+
+
+def read_spectral(content: bytes) -> tuple[bytes, Integers, Integers]:
+    """Return the id of the base, the mean (bands) and the entries (components, bands)."""
+    fields = Fields(content)
+    bands, k = struct.unpack("<HH", fields.take(4))
+    base = fields.take(32)
+    if not 5 <= bands <= 512 or k > bands:
+        raise Invalid("a spectral dictionary that cannot be")
+    inflater, size = zlib.decompressobj(), 2 * bands * (1 + k)
+    try:
+        data = inflater.decompress(fields.rest(), size + 1)
+    except zlib.error as error:
+        raise Invalid("a spectral dictionary that does not inflate") from error
+    if len(data) != size or not inflater.eof or inflater.unused_data:
+        raise Invalid("a spectral dictionary of another size")
+    inflated = Fields(data)
+    mean = read_split(inflated, (bands,), "<u2").astype(np.int64)
+    entries = np.cumsum(read_split(inflated, (k, bands)), axis=1, dtype=np.int16).astype(np.int64)
+    if mean.max() > 65280 or np.abs(entries).max(initial=0) > 16384:
+        raise Invalid("a spectral dictionary with numbers beyond their bounds")
+    return base, mean, entries
+
+
+def decode_spectral(
+    body: bytes, shapes: list[Shape], dictionary: bytes | None, find: Callable[[bytes], bytes]
+) -> list[npt.NDArray[np.uint8]]:
+    """Decode the body of a frame of mode 10; `find` gives a dictionary by its id."""
+    kind, content = split_dictionary(dictionary or b"")
+    if kind != 4:
+        raise Invalid("a dictionary that is not spectral")
+    base, mean, entries = read_spectral(content)
+    base_kind, base_content = split_dictionary(find(base))
+    if base_kind != 2:
+        raise Invalid("a base that is not of blocks")
+    if any(channels != len(mean) for _, _, channels in shapes):
+        raise Invalid("images of another number of bands")
+    fields, n = Fields(body), len(shapes)
+    coded = fields.varint()
+    if coded > len(entries):
+        raise Invalid("more components than there are")
+    ranges = [struct.unpack("<Bh", fields.take(3)) for _ in range(n * coded)]
+    if any(scale > 159 for scale, _ in ranges):
+        raise Invalid("a scale that is too great")
+    planes: list[npt.NDArray[np.uint8]] = []
+    if coded:
+        grey = [(height, width, 1) for height, width, _ in shapes] * coded
+        planes = decode_blocks(fields.rest(), grey, base_content)
+    elif any(fields.rest()):
+        raise Invalid("bytes where there are no planes")
+    images = []
+    for i, shape in enumerate(shapes):
+        sums = np.zeros(shape, np.int64) + (1024 * mean + (1 << 17))
+        for j in range(coded):
+            scale, low = ranges[j * n + i]
+            factor = POWER[scale & 15] << (scale >> 4)
+            scores = (planes[j * n + i].astype(np.int64) + low) * factor + 32768 >> 16
+            sums += scores[:, :, None] * entries[j]
+        images.append(np.clip(sums >> 18, 0, 255).astype(np.uint8))
+    return images
+
+
+# ---- Networks (4.4) and latents (13) --------------------------------------------------------------
+
+TENSOR_TYPES = {
+    "I8": "<i1", "U8": "<u1", "I16": "<i2", "U16": "<u2", "I32": "<i4",
+    "F16": "<f2", "F32": "<f4", "F64": "<f8",
+}  # fmt: skip
+N_TABLES = 56 * 32
+Tensors = dict[str, npt.NDArray[Any]]
+
+
+def read_tensors(content: bytes) -> tuple[Tensors, dict[str, object]]:
+    """Return the tensors of a safetensors file, and its text."""
+    fields = Fields(content)
+    length = struct.unpack("<Q", fields.take(8))[0]
+    header, data = parse_json(fields.take(length)), fields.rest()
+    text = header.pop("__metadata__", {})
+    if not isinstance(text, dict):
+        raise Invalid("a safetensors file with another text")
+    tensors: Tensors = {}
+    ends = [0]
+    try:
+        for name, said in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):  # type: ignore
+            begin, end = said["data_offsets"]  # type: ignore[index]
+            shape = [int(n) for n in said["shape"]]  # type: ignore[index]
+            kind = np.dtype(TENSOR_TYPES[said["dtype"]])  # type: ignore[index]
+            if begin != ends[-1] or end > len(data) or min(shape, default=0) < 0:
+                raise Invalid("a safetensors file with holes")
+            if end - begin != math.prod(shape) * kind.itemsize:
+                raise Invalid("a tensor of another size than its shape's")
+            tensors[name] = np.frombuffer(data, kind, math.prod(shape), begin).reshape(shape)
+            ends.append(end)
+    except (KeyError, TypeError, ValueError) as error:
+        raise Invalid("a safetensors file that cannot be") from error
+    if ends[-1] != len(data):
+        raise Invalid("a safetensors file with bytes behind its tensors")
+    for tensor in tensors.values():
+        if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+            raise Invalid("a number that is not finite")
+    return tensors, text
+
+
+def find_tensor(tensors: Tensors, name: str, kind: str, shape: tuple[int, ...]) -> Integers:
+    """Return a tensor that must be there; -1 in its shape: any number."""
+    tensor = tensors.get(name)
+    if tensor is None or tensor.dtype != np.dtype("<" + kind) or tensor.ndim != len(shape):
+        raise Invalid(f"tensor {name}")
+    if any(n not in (-1, got) for n, got in zip(shape, tensor.shape, strict=True)):
+        raise Invalid(f"tensor {name}")
+    return tensor.astype(np.int64)
+
+
+class Network:
+    """What a network dictionary has for decoding latents."""
+
+    def __init__(self, content: bytes) -> None:
+        tensors, text = read_tensors(content)
+        if text.get("version") != "1" or text.get("architecture") not in ("whole", "patches"):
+            raise Invalid("a network of another version or architecture")
+        config = parse_json(str(text.get("config")).encode())
+        self.shape = config.get("shape") if text["architecture"] == "whole" else None
+        bounds = find_tensor(tensors, "context.bounds", "i4", (-1,)).tolist()
+        units = find_tensor(tensors, "context.units", "i4", (-1,)).tolist()
+        if len(bounds) < 2 or len(units) != len(bounds) or bounds[0] or units[0]:
+            raise Invalid("groups that cannot be")
+        if any(b <= a or (b - a) % 2 for a, b in pairwise(bounds)):
+            raise Invalid("a group of channels that is empty or odd")
+        if any(b < a or (b - a) % 16 for a, b in pairwise(units)) or not 1 <= units[-1] <= 2048:
+            raise Invalid("hidden units that cannot be")
+        self.bounds, self.units = bounds, units
+        m, h = self.channels, self.hidden = bounds[-1], units[-1]
+        self.norm = find_tensor(tensors, "context.norm", "u1", (m,))
+        taps = find_tensor(tensors, "context.taps", "i1", (-1, 2)).tolist()
+        if not taps or taps[-1] != [0, 0] or len({tuple(tap) for tap in taps}) < len(taps):
+            raise Invalid("taps without (0, 0) at their end, or one twice")
+        if any(not (1 <= down <= 8 or (down == 0 and right >= 1)) for down, right in taps[:-1]):
+            raise Invalid("a tap that foretells what is known")
+        if len(taps) * m > 4096:
+            raise Invalid("too many inputs")
+        self.taps = taps
+        self.a = find_tensor(tensors, "context.a", "i1", (len(taps), h, 2 * m))
+        self.b = find_tensor(tensors, "context.b", "i1", (h, h))
+        self.c = find_tensor(tensors, "context.c", "i1", (2 * m, h))
+        sizes = {"a": h, "b": h, "c": 2 * m}
+        self.scales = {k: find_tensor(tensors, f"context.scale_{k}", "i4", (n,)) for k, n in sizes.items()}
+        self.levels = {k: find_tensor(tensors, f"context.bias_{k}", "i4", (-1, n)) for k, n in sizes.items()}
+        if any(scale.min() < 0 for scale in self.scales.values()):
+            raise Invalid("a multiplier below 0")
+        counts = {len(rows) for rows in self.levels.values()}
+        if len(counts) > 1 or not 1 <= max(counts) <= 16:
+            raise Invalid("levels")
+        self.offsets = find_tensor(tensors, "tables.offsets", "i2", (N_TABLES,)).tolist()
+        entries = find_tensor(tensors, "tables.sizes", "u2", (N_TABLES,)).tolist()
+        frequencies = find_tensor(tensors, "tables.frequencies", "u2", (sum(entries),)).tolist()
+        self.tables, at = [], 0
+        for n in entries:
+            table = frequencies[at : at + n]
+            if n < 2 or min(table) < 1 or sum(table) != 65536:
+                raise Invalid("a table that cannot be")
+            self.tables.append(table)
+            at += n
+
+    def grid(self, shape: Shape) -> tuple[int, int]:
+        """Return rows and columns of an image's latents (13.1)."""
+        if self.shape is not None:
+            if list(shape) != self.shape:
+                raise Invalid("an image of another shape than the networks'")
+            return 1, 1
+        if shape[2] not in (1, 3):
+            raise Invalid("an image of other than 1 or 3 channels")
+        return -(-shape[0] // 16), -(-shape[1] // 16)
+
+    def biases(self, quality: int) -> dict[str, Integers]:
+        """Return the biases of a quality."""
+        found = {}
+        for k, rows in self.levels.items():
+            t = quality * (len(rows) - 1)
+            i, p = t // 100, t % 100
+            above = rows[min(i + 1, len(rows) - 1)]
+            found[k] = ((rows[i] * (100 - p) + above * p) // 100 << 8) + (1 << 23)
+        return found
+
+
+def activate(sums: Integers, scale: Integers, bias: Integers) -> Integers:
+    x: Integers = np.clip((sums * scale + bias) >> 24, -8191, 8191)
+    x[x < 0] >>= 3
+    return x
+
+
+class Foreteller:
+    """The context network at one position of an image, group by group (13.2)."""
+
+    def __init__(self, net: Network, biases: dict[str, Integers], latents: Integers, y: int, x: int) -> None:
+        self.net, self.bias = net, biases
+        self.h1, self.h2 = np.zeros(net.hidden, np.int64), np.zeros(net.hidden, np.int64)
+        self.seen: list[tuple[int, Integers]] = []
+        for tap, (down, right) in enumerate(net.taps[:-1]):
+            if y >= down and 0 <= x - right < latents.shape[2]:
+                self.seen.append((tap, latents[:, y - down, x - right]))
+        self.here = latents[:, y, x]
+
+    def inputs(self, values: Integers) -> Integers:
+        """Return what latents of a position are to the first layer: with their signs, and without."""
+        u = np.minimum(np.abs(values) * self.net.norm, 2047)
+        both: Integers = np.concatenate([np.sign(values) * u, u])
+        return both
+
+    def group(self, g: int) -> tuple[list[int], list[int]]:
+        """Return the means and scales of a group, from those before it."""
+        net, scales, bias = self.net, self.net.scales, self.bias
+        low, high = net.bounds[g : g + 2]
+        units, known = slice(*net.units[g : g + 2]), slice(0, net.units[g + 1])
+        before = np.where(np.arange(net.channels) < low, self.here, 0)
+        sums = net.a[-1, units] @ self.inputs(before)
+        for tap, values in self.seen:
+            sums = sums + net.a[tap, units] @ self.inputs(values)
+        self.h1[units] = activate(sums, scales["a"][units], bias["a"][units])
+        sums = net.b[units, known] @ self.h1[known]
+        self.h2[units] = activate(sums, scales["b"][units], bias["b"][units])
+        found = []
+        for rows in (slice(low, high), slice(net.channels + low, net.channels + high)):
+            sums = net.c[rows, known] @ self.h2[known]
+            found.append((sums * scales["c"][rows] + bias["c"][rows]) >> 24)
+        return np.clip(found[0], -32767, 32767).tolist(), np.clip(found[1], 0, 55).tolist()
+
+
+class StateDecoder:
+    """RANS with a table for each number (13.3)."""
+
+    def __init__(self, message: bytes, lanes: int) -> None:
+        fields = Fields(message)
+        self.states = [struct.unpack("<Q", fields.take(8))[0] for _ in range(lanes)]
+        rest = fields.rest()
+        if len(rest) % 4 or any(not 1 << 31 <= x < 1 << 63 for x in self.states):
+            raise Invalid("a message that no encoder begins")
+        self.words = [word for (word,) in struct.iter_unpack("<I", rest)]
+        self.read = self.decoded = 0
+
+    def fill(self, x: int) -> int:
+        """Take a word where the state is small."""
+        if x < 1 << 31:
+            if self.read == len(self.words):
+                raise Invalid("a message that ends before its last number")
+            x = x << 32 | self.words[self.read]
+            self.read += 1
+        return x
+
+    def bit(self, lane: int) -> int:
+        """Decode a bit of probability one half."""
+        x: int = self.states[lane]
+        self.states[lane] = self.fill(x >> 1)
+        return x & 1
+
+    def number(self, offset: int, frequencies: list[int]) -> int:
+        """Decode the next number with a table."""
+        lane = self.decoded % len(self.states)
+        self.decoded += 1
+        x = self.states[lane]
+        slot, entry, start = x & 65535, 0, 0
+        while start + frequencies[entry] <= slot:
+            start += frequencies[entry]
+            entry += 1
+        self.states[lane] = self.fill(frequencies[entry] * (x >> 16) + slot - start)
+        if entry < len(frequencies) - 1:
+            return offset + entry
+        below, zeros, distance = self.bit(lane), 0, 1
+        while not self.bit(lane):
+            zeros += 1
+            if zeros > 31:
+                raise Invalid("a distance of more than 31 zeros")
+        for _ in range(zeros):
+            distance = 2 * distance + self.bit(lane)
+        number = offset - distance if below else offset + len(frequencies) - 2 + distance
+        if not -(1 << 31) <= number < 1 << 31:
+            raise Invalid("a number beyond 32 bits")
+        return number
+
+    def check_end(self) -> None:
+        """Refuse a message that goes on, or ends in other states than an encoder begins with."""
+        if self.read < len(self.words) or any(x != 1 << 31 for x in self.states):
+            raise Invalid("a message that no encoder ends so")
+
+
+def decode_latents(body: bytes, shapes: list[Shape], dictionary: bytes | None) -> list[npt.NDArray[np.int32]]:
+    """Decode the body of a frame of mode 3 or 4 to latents (channels, rows, columns) of each image."""
+    kind, content = split_dictionary(dictionary or b"")
+    if kind != 5:
+        raise Invalid("a dictionary that is not of networks")
+    net = Network(content)
+    grids = [net.grid(shape) for shape in shapes]
+    fields = Fields(body)
+    quality, plan = fields.u8(), fields.u8()
+    if quality > 100 or plan > 2:
+        raise Invalid("a quality or a plan that is not known")
+    decoder = StateDecoder(fields.take(fields.varint()), 1 << plan)
+    if any(fields.rest()):
+        raise Invalid("bytes behind the message")
+    biases, images = net.biases(quality), [np.zeros((net.channels, *grid), np.int64) for grid in grids]
+    first = 0
+    while first < len(images):
+        last = first + 1
+        rows, columns = grids[first]
+        while last < len(images) and grids[last] == grids[first]:
+            if (last + 1 - first) * rows * columns > 65536:
+                break
+            last += 1
+        for y, x in np.ndindex(rows, columns):
+            tellers = [Foreteller(net, biases, latents, y, x) for latents in images[first:last]]
+            for g, (low, high) in enumerate(pairwise(net.bounds)):
+                for latents, teller in zip(images[first:last], tellers, strict=True):
+                    means, scales = teller.group(g)
+                    for c, mean, scale in zip(range(low, high), means, scales, strict=True):
+                        base = (mean + 16) >> 5
+                        table = 32 * scale + mean - 32 * base + 16
+                        value = base + decoder.number(net.offsets[table], net.tables[table])
+                        if abs(value) > 32767:
+                            raise Invalid("a latent beyond the greatest")
+                        latents[c, y, x] = value
+        first = last
+    decoder.check_end()
+    return [latents.astype(np.int32) for latents in images]
+
+
 # ---- The entries ----------------------------------------------------------------------------------
 
 
@@ -2497,11 +2848,13 @@ def main() -> int:
     arguments.output.mkdir(parents=True, exist_ok=True)
     for number, image in enumerate(images):
         path = arguments.output / f"{number:05d}"
-        if arguments.png:
+        shown = image.latents if image.pixels is None else image.pixels
+        assert shown is not None
+        if arguments.png and image.pixels is not None:
             path.with_suffix(".png").write_bytes(build_png(image.pixels))
         else:
-            np.save(path.with_suffix(".npy"), image.pixels)
-        print(path.name, image.pixels.shape, image.key, image.label)
+            np.save(path.with_suffix(".npy"), shown)
+        print(path.name, shown.shape, image.key, image.label)
     return 0
 
 

@@ -4,9 +4,10 @@
     python tools/vectors.py check     decodes all of them with triptych and with minidecode
 
 A good vector is `v0/NAME.tych` beside `v0/NAME.json`: its images' shapes and the SHA-256 of their pixels,
-keys, labels and attachments, and the vectors that hold its dictionaries. The pixels are those that went into
-the encoder, not those that came out of a decoder. A bad vector is `bad/NAME.tych` beside `bad/NAME.json`,
-which names the error that triptych must raise. Bad ones are built here by hand.
+keys, labels and attachments, and the vectors that hold its dictionaries; of networks' images, whose pixels
+differ between machines, the SHA-256 of the latents (channels, rows, columns; i32). The pixels are those that
+went into the encoder, not those that came out of a decoder. A bad vector is `bad/NAME.tych` beside
+`bad/NAME.json`, which names the error that triptych must raise. Bad ones are built here by hand.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import struct
 import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,9 @@ import numpy.typing as npt
 import triptych as tp
 from minidecode import DICTIONARY, IMAGES, INDEX, META, PADDING, PRIVATE, SIGNATURE, USE, crc32c
 from smallbook import photograph, small_dictionary
+from smallnet import random_latents, random_tensors, small_network
+from triptych.dictionary import SEARCH_PATH_VARIABLE
+from triptych.fit.networkbook import build_tensors
 
 FOLDER = Path(__file__).resolve().parent.parent / "tests" / "vectors"
 GOOD, BAD = FOLDER / "v0", FOLDER / "bad"
@@ -313,6 +319,8 @@ def good_vectors() -> Iterator[tuple[str, Callable[[], Good]]]:
     yield "ancillary", ancillary
     yield from blocks_vectors()
     yield from components_vectors()
+    yield from spectral_vectors()
+    yield from latents_vectors()
 
 
 def lossy() -> Good:
@@ -392,6 +400,7 @@ def ancillary() -> Good:
 
 
 PCA = 2
+BANDS = 10
 
 
 def pca_body(pictures: Sequence[Pixels], book: tp.Dictionary, **options: Any) -> bytes:
@@ -539,6 +548,7 @@ class Bad:
     error: str
     about: str
     data: bytes
+    books: tuple[str, ...] = ()
 
 
 class Forger(minidecode.RangeDecoder):
@@ -607,6 +617,8 @@ def bad_vectors() -> Iterator[tuple[str, Bad]]:
     yield from bad_bodies(body)
     yield from bad_blocks()
     yield from bad_components()
+    yield from bad_spectral()
+    yield from bad_latents()
 
 
 def bad_streams(images: bytes) -> Iterator[tuple[str, Bad]]:
@@ -682,7 +694,8 @@ def bad_images(body: bytes) -> Iterator[tuple[str, Bad]]:
 
     yield "payload-empty", refused("an empty payload", b"")
     yield "mode-0", refused("mode 0", b"\x00\x01" + shape + body, "UnsupportedFeature")
-    yield "mode-3", refused("mode 3", b"\x03\x01" + shape + body, "UnsupportedFeature")
+    yield "mode-3", refused("mode 3 without a dictionary", b"\x03\x01" + shape + body)
+    yield "mode-5", refused("mode 5", b"\x05\x01" + shape + body, "UnsupportedFeature")
     yield "count-0", refused("no images", b"\x01\x00" + shape + body)
     yield "count-1-vary", refused("one image whose shapes vary", b"\x11\x01" + shape + body)
     yield "varint-long", refused("a varint that is not the shortest", b"\x01\x81\x00" + shape + body)
@@ -863,13 +876,344 @@ def bad_components() -> Iterator[tuple[str, Bad]]:
     yield "components-book-bomb", book_of("2^26 entries in some bytes", b"\xfc\xff\3\xff\x3f" + content[2:])
 
 
+BAND_ENTRIES = ((9000, 9000, 9000, 3000, 3000, 0), (-6000, 2000, 9000, -9000, 6000, 16384), (0,) * 6)
+MEANS = (0, 65280, 32768, 30000, 777, 32768)
+
+
+def band_book(
+    bands: int = 6,
+    k: int = 3,
+    base: str = "",
+    entries: Sequence[Sequence[int]] = BAND_ENTRIES,
+    mean: Sequence[int] = MEANS,
+    behind: bytes = b"",
+) -> tp.Dictionary:
+    """Return a spectral dictionary; its base is that of the vectors of blocks."""
+    base = base or tp.load_dictionary(GOOD / "blocks-book.tych").id
+    differences = np.diff(np.array(entries, np.int64), axis=1, prepend=0).astype("<i2")
+    parts = (np.array(mean, "<u2"), differences)
+    halves = [part.reshape(-1).view(np.uint8)[half::2].tobytes() for part in parts for half in (0, 1)]
+    head = struct.pack("<HH", bands, k) + bytes.fromhex(base)
+    return tp.Dictionary.build("spectral", {}, head + zlib.compress(b"".join(halves) + behind, 9))
+
+
+def band_pictures(*sides: tuple[int, int], bands: int = 6) -> list[Pixels]:
+    return [
+        np.concatenate([photograph(h, w, 3, s), photograph(h, w, 3, s + 9)], 2)[:, :, :bands]
+        for s, (h, w) in enumerate(sides)
+    ]
+
+
+def band_frame(pictures: Sequence[Pixels], body: bytes) -> bytes:
+    """Build an IMAGES frame of mode 10 and slot 1."""
+    shapes = [(p.shape[0], p.shape[1], p.shape[2]) for p in pictures]
+    vary = len(set(shapes)) > 1
+    said = [varint(w - 1) + varint(h - 1) + varint(c - 5) for h, w, c in (shapes if vary else shapes[:1])]
+    return frame(IMAGES, bytes([BANDS | 16 * vary]) + varint(len(shapes)) + b"".join(said) + body, 1)
+
+
+def spectral_vectors() -> Iterator[tuple[str, Callable[[], Good]]]:
+    """Give the vectors of section 12. What they must decode to is what triptych made of them at first."""
+
+    def coded_bands(about: str, pictures: Sequence[Pixels], behind: bytes = b"", **options: Any) -> Good:
+        book = band_book()
+        with on_shelf():
+            data = header() + frame(DICTIONARY, book.payload, 1)
+            data += band_frame(pictures, pca_body(pictures, book, **options) + behind)
+            with tp.Reader(data) as reader:
+                images = [minidecode.Image(pixels) for pixels in reader]
+        return Good(about, data, images, ("blocks-book",))
+
+    yield (
+        "spectral",
+        lambda: coded_bands("spectral, one image of 6 bands", band_pictures((20, 19)), quality=80),
+    )
+    yield (
+        "spectral-varied",
+        lambda: coded_bands("spectral, three sizes", band_pictures((9, 17), (16, 16), (1, 1)), quality=60),
+    )
+    yield (
+        "spectral-few",
+        lambda: coded_bands(
+            "spectral, one component, zero bytes behind",
+            band_pictures((8, 9), (8, 9)),
+            bytes(3),
+            n_components=1,
+        ),
+    )
+    yield (
+        "spectral-none",
+        lambda: coded_bands(
+            "spectral, no component",
+            [np.broadcast_to(np.array(MEANS) >> 8, (3, 4, 6)).astype(np.uint8)],
+            bytes(2),
+        ),
+    )
+
+
+def bad_spectral() -> Iterator[tuple[str, Bad]]:
+    pictures = band_pictures((12, 9))
+    book = band_book()
+    with on_shelf():
+        body = pca_body(pictures, book, n_components=2, quality=90)
+    assert body[0] == 2
+    ranges, planes = body[1:7], body[7:]
+
+    def stream(about: str, book: tp.Dictionary, images: bytes, error: str = "InvalidFrame") -> Bad:
+        data = header() + frame(DICTIONARY, book.payload, 1) + images
+        return Bad(error, about, data, ("blocks-book", "book"))
+
+    def body_of(about: str, body: bytes) -> Bad:
+        return stream(about, book, band_frame(pictures, body))
+
+    def book_of(about: str, error: str = "InvalidFrame", **fields: Any) -> Bad:
+        return stream(about, band_book(**fields), band_frame(pictures, body), error)
+
+    def content_of(about: str, content: bytes) -> Bad:
+        return stream(about, tp.Dictionary.build("spectral", {}, content), band_frame(pictures, body))
+
+    five, seven = band_pictures((12, 9), bands=5), [np.zeros((12, 9, 7), np.uint8)]
+    rgb = [photograph(12, 9, 3)]
+    mismatch = "DictionaryMismatch"
+    yield "spectral-five", stream("images of 5 bands", book, band_frame(five, body), mismatch)
+    yield "spectral-seven", stream("images of 7 bands", book, band_frame(seven, body), mismatch)
+    yield "spectral-rgb", stream("an RGB image", book, pca_frame(rgb, body), mismatch)
+    yield (
+        "spectral-blocks",
+        stream("bands with blocks", small_dictionary(), band_frame(pictures, body), mismatch),
+    )
+    alone = header() + frame(IMAGES, band_frame(pictures, body)[16:])
+    yield "spectral-alone", Bad("InvalidFrame", "bands without a dictionary", alone)
+    wide = bytes([BANDS, 1]) + varint(8) + varint(11) + varint(508) + body
+    yield "spectral-wide", stream("513 bands", book, frame(IMAGES, wide, 1))
+    large = bytes([BANDS, 1]) + varint(9999) + varint(9999) + varint(1) + body
+    yield "spectral-large", stream("10^8 pixels of 6 bands", book, frame(IMAGES, large, 1), "LimitExceeded")
+    counted = bytes([BANDS, 1]) + varint(6999) + varint(6999) + varint(1) + body
+    counted += bytes(9_000)
+    yield (
+        "spectral-counted",
+        stream("4.9 * 10^7 pixels, twice for 6 bands", book, frame(IMAGES, counted, 1), "LimitExceeded"),
+    )
+    yield "spectral-empty", body_of("no number of components", b"")
+    yield "spectral-many", body_of("more components than there are", b"\4" + ranges * 2 + planes)
+    yield "spectral-ranges", body_of("ends in its ranges", body[:6])
+    yield "spectral-scale", body_of("a scale of 160", b"\2\xa0" + body[2:])
+    yield "spectral-short", body_of("ends early", body[: 7 + len(planes) // 2])
+    yield "spectral-tail", body_of("a byte behind the tail", body + b"\0\0\0\0\0\1")
+    yield "spectral-behind", body_of("a byte behind no components", b"\0\1")
+    yield "spectral-base-missing", book_of("its base is nowhere", "DictionaryMissing", base="ab" * 32)
+    palette_id = hashlib.sha256(BOOK_PAYLOAD).hexdigest()
+    yield "spectral-base-palette", book_of("its base is a palette", mismatch, base=palette_id)
+    yield "spectral-book-empty", content_of("no head", b"")
+    yield "spectral-book-bands", book_of("4 bands", bands=4, mean=MEANS[:4], entries=[[1] * 4] * 3)
+    yield "spectral-book-many", book_of("7 components of 6 bands", k=7, entries=[[1] * 6] * 7)
+    yield "spectral-book-cut", content_of("content cut short", book.content[:-5])
+    yield "spectral-book-zlib", content_of("content that does not inflate", book.content[:36] + b"no zlib")
+    yield "spectral-book-behind", content_of("a byte behind the content", book.content + b"\0")
+    yield "spectral-book-long", book_of("a byte too much, inflated", behind=b"\0")
+    yield "spectral-book-short", book_of("entries for two components of three", entries=BAND_ENTRIES[:2])
+    yield "spectral-book-mean", book_of("a mean beyond the samples", mean=(*MEANS[:5], 65281))
+    yield "spectral-book-entry", book_of("an entry of 16385", entries=[[16385] * 6] * 3)
+
+
+# ---- Vectors of latents ---------------------------------------------------------------------------
+
+
+AE, GAN = 3, 4
+
+
+@cache
+def network(architecture: str) -> tp.Dictionary:
+    """Return a dictionary of networks with short tables; only that of patches has a second generator."""
+    return small_network(architecture, realism=architecture == "patches", short=True)
+
+
+def latents_frame(shapes: Sequence[tuple[int, int, int]], body: bytes, mode: int = AE) -> bytes:
+    return frame(IMAGES, images_payload(shapes, body, head=mode), 1)
+
+
+def network_stream(architecture: str, images: bytes) -> bytes:
+    return header() + frame(USE, bytes.fromhex(network(architecture).id), 1) + images
+
+
+def latents_body(symbols: Sequence[npt.NDArray[np.int32]], quality: int, architecture: str) -> bytes:
+    from triptych.fit.networkbook import load_network
+    from triptych.modes.latents import build_body
+
+    return build_body(symbols, quality, load_network(network(architecture)).latents)
+
+
+def latents_vectors() -> Iterator[tuple[str, Callable[[], Good]]]:
+    """Give the vectors of section 13. What they must decode to are the latents that were put in."""
+
+    def coded_latents(
+        about: str,
+        shapes: Sequence[tuple[int, int, int]],
+        plan: int,
+        architecture: str = "patches",
+        quality: int = 50,
+        mode: int = AE,
+        extreme: bool = False,
+        behind: bytes = b"",
+    ) -> Good:
+        from triptych.modes.latents import Grid, cut_sets
+
+        random = np.random.default_rng(len(about))
+        bounds = (0, 4, 8) if architecture == "patches" else (0, 4, 8, 12)
+        grids = [Grid(-(-h // 16), -(-w // 16)) for h, w, _ in shapes]
+        sets = []
+        for part in cut_sets(grids):
+            rows, columns = grids[part.start]
+            sets.append(random_latents(random, bounds, part.stop - part.start, rows, columns, extreme))
+        body = latents_body(sets, quality, architecture)
+        assert body[1] == plan
+        images = [minidecode.Image(None, latents=latents) for part in sets for latents in part]
+        data = network_stream(architecture, latents_frame(shapes, body + behind, mode))
+        return Good(about, data, images, (f"latents-book-{architecture}",))
+
+    def book(about: str, architecture: str, more: bytes = b"") -> Good:
+        return Good(about, header() + frame(DICTIONARY, network(architecture).payload, 1) + more)
+
+    square = (16, 16, 3)
+    yield "latents-book-patches", lambda: book("networks of patches", "patches")
+    yield (
+        "latents-book-whole",
+        lambda: book(
+            "networks of whole images, with their encoder",
+            "whole",
+            frame(minidecode.ENCODER, network("whole").encoder),
+        ),
+    )
+    yield (
+        "latents-whole",
+        lambda: coded_latents("latents of a whole image, the coarsest", [square], 0, "whole", 0),
+    )
+    yield (
+        "latents-whole-many",
+        lambda: coded_latents(
+            "latents of 30 whole images, two lanes, between levels", [square] * 30, 1, "whole", 63
+        ),
+    )
+    yield (
+        "latents-sets",
+        lambda: coded_latents(
+            "latents in four sets, grey and RGB, one lane",
+            [(33, 50, 3), (40, 63, 1), (1, 1, 1), (17, 3, 3), (48, 64, 3)],
+            1,
+            quality=71,
+        ),
+    )
+    yield (
+        "latents-gan",
+        lambda: coded_latents("latents of mode 4, the finest", [(20, 90, 3)], 0, quality=100, mode=GAN),
+    )
+    yield (
+        "latents-lanes",
+        lambda: coded_latents("latents in four lanes, zeros behind", [(255, 270, 3)], 2, behind=bytes(3)),
+    )
+    yield (
+        "latents-extreme",
+        lambda: coded_latents("the greatest latents", [(30, 40, 3), (32, 36, 3)], 0, extreme=True),
+    )
+
+
+def bad_latents() -> Iterator[tuple[str, Bad]]:
+    shapes, random = [(33, 50, 3)], np.random.default_rng(1)
+    latents = random_latents(random, (0, 4, 8), 1, 3, 4)
+    body = latents_body([latents], 50, "patches")
+    assert body[:2] == b"\x32\0"
+    assert len(body) < 130
+    message = body[3:]
+    books = ("latents-book-patches", "latents-book-whole", "book")
+
+    def body_of(about: str, body: bytes, shapes: Sequence[tuple[int, int, int]] = shapes) -> Bad:
+        return Bad("InvalidFrame", about, network_stream("patches", latents_frame(shapes, body)), books)
+
+    def message_of(about: str, message: bytes, plan: int = 0) -> Bad:
+        return body_of(about, bytes([50, plan]) + varint(len(message)) + message)
+
+    def book_of(about: str, content: bytes) -> Bad:
+        payload = tp.Dictionary.build("network", {}, content).payload
+        data = header() + frame(DICTIONARY, payload, 1) + latents_frame(shapes, body)
+        return Bad("InvalidFrame", about, data)
+
+    yield "latents-quality", body_of("a quality of 101", b"\x65" + body[1:])
+    yield "latents-plan", body_of("a plan of 3", bytes([50, 3]) + body[2:])
+    yield "latents-empty", body_of("no quality", b"")
+    yield "latents-length", body_of("a message of more bytes than there are", body[:-4])
+    yield "latents-behind", body_of("a byte behind the message", body + b"\0\1")
+    yield "latents-short", message_of("a message that ends early", message[:-4])
+    yield "latents-words", message_of("a message of half a word more", message + b"\0\0")
+    yield "latents-tail", message_of("a message with a word too many", message + bytes(4))
+    yield "latents-lanes", message_of("a message of one lane, as two", message, 1)
+    yield "latents-state", message_of("a state below 2^31", bytes(4) + b"\0\0\0\0" + message[8:])
+    yield "latents-states", message_of("ends in its states", message[:7])
+    yield "latents-zeros", message_of("an escape of more than 31 zeros", bytes(7) + b"\x40" + bytes(400))
+    beyond = latents.copy()
+    beyond[0, 3, 1, 1] = 32768
+    yield "latents-great", body_of("a latent of 32768", latents_body([beyond], 50, "patches"))
+    yield "latents-alpha", body_of("an image with alpha", body, [(33, 50, 4)])
+    whole = network_stream("whole", latents_frame([(16, 17, 3)], body))
+    yield "latents-shape", Bad("DictionaryMismatch", "an image of another shape", whole, books)
+    palette_used = header() + frame(USE, BOOK_ID, 1) + latents_frame(shapes, body)
+    yield "latents-palette", Bad("DictionaryMismatch", "latents with a palette", palette_used, books)
+    pca_used = header() + frame(USE, bytes.fromhex(network("patches").id), 1)
+    pca_used += frame(IMAGES, images_payload(shapes, body, head=PCA), 1)
+    yield "latents-pca", Bad("DictionaryMismatch", "a PCA frame with networks", pca_used, books)
+    yield from bad_networks(book_of)
+
+
+def bad_networks(book_of: Callable[[str, bytes], Bad]) -> Iterator[tuple[str, Bad]]:
+    """Give bad dictionaries: networks that would only decode latents, were they good."""
+    good = random_tensors(np.random.default_rng(2), (0, 2, 4), (0, 16, 16), n_entries=2)
+    text = {"architecture": "patches", "config": "{}", "version": "1"}
+
+    def tensors(about: str, said: dict[str, str] = text, **changes: npt.NDArray[Any] | None) -> Bad:
+        given = good | {name.replace("__", "."): values for name, values in changes.items()}
+        return book_of(about, build_tensors({k: v for k, v in given.items() if v is not None}, said))
+
+    tables: dict[str, Any] = {name.replace(".", "__"): None for name in good if name.startswith("tables.")}
+    sums = good["tables.frequencies"].copy()
+    sums[-1] += 1
+    file = build_tensors({"context.norm": good["context.norm"]}, text)
+    header_of = b'{"a":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}}'
+    yield "network-sum", tensors("a table that does not sum to 65536", tables__frequencies=sums)
+    yield "network-empty", book_of("no length", b"")
+    yield "network-cut", book_of("a file cut short", file[:-2])
+    yield "network-behind", book_of("a byte behind the tensors", file + b"\0")
+    yield "network-hole", book_of("a hole", struct.pack("<Q", len(header_of)) + header_of + bytes(3))
+    yield "network-json", book_of("no JSON", struct.pack("<Q", 4) + b"{]}}")
+    yield "network-none", book_of("no tensors", file)
+    yield "network-tables", tensors("no tables", **tables)
+    yield "network-text", tensors("no description", {})
+    yield "network-version", tensors("version 2", text | {"version": "2"})
+    yield "network-other", tensors("another architecture", text | {"architecture": "other"})
+    yield "network-config", tensors("a configuration that is no object", text | {"config": "[]"})
+    changes: dict[str, tuple[str, Any]] = {
+        "nan": ("a weight that is not a number", ("generator__x", np.array([np.nan], np.float32))),
+        "odd": ("a group of 3 channels", ("context__bounds", np.array([0, 1, 4], np.int32))),
+        "units": ("15 hidden units", ("context__units", np.array([0, 15, 15], np.int32))),
+        "taps": ("a tap that looks ahead", ("context__taps", np.array([[0, -1], [0, 0]], np.int8))),
+        "norm": ("norms of another type", ("context__norm", good["context.norm"].astype(np.int16))),
+        "scale": ("a multiplier below 0", ("context__scale_b", np.full(16, -1, np.int32))),
+        "levels": ("17 levels", ("context__bias_a", np.zeros((17, 16), np.int32))),
+    }
+    for name, (about, (tensor, values)) in changes.items():
+        yield f"network-{name}", tensors(about, **{tensor: values})
+
+
 # ---- Make and check -------------------------------------------------------------------------------
 
 
 def say(image: minidecode.Image) -> dict[str, Any]:
     """Return what a good vector's JSON says of an image."""
-    said: dict[str, Any] = {"shape": list(image.pixels.shape)}
-    said["pixels"] = hashlib.sha256(image.pixels.tobytes()).hexdigest()
+    said: dict[str, Any] = {}
+    if image.pixels is not None:
+        said = {"shape": list(image.pixels.shape)}
+        said["pixels"] = hashlib.sha256(image.pixels.tobytes()).hexdigest()
+    if image.latents is not None:
+        said["grid"] = list(image.latents.shape)
+        said["latents"] = hashlib.sha256(image.latents.astype("<i4").tobytes()).hexdigest()
     if image.key is not None:
         said["key"] = image.key
     if image.label is not None:
@@ -888,11 +1232,32 @@ def book_files(expected: dict[str, Any]) -> list[Path]:
     return [GOOD / f"{name}.tych" for name in expected.get("dictionaries", [])]
 
 
+@contextlib.contextmanager
+def on_shelf() -> Iterator[None]:
+    """Have triptych find the dictionaries of the vectors: it looks there for the base of a spectral one."""
+    before = os.environ.get(SEARCH_PATH_VARIABLE)
+    os.environ[SEARCH_PATH_VARIABLE] = str(GOOD)
+    try:
+        yield
+    finally:
+        del os.environ[SEARCH_PATH_VARIABLE]
+        if before is not None:
+            os.environ[SEARCH_PATH_VARIABLE] = before
+
+
+def shelf_of(expected: dict[str, Any]) -> contextlib.AbstractContextManager[None]:
+    """Have triptych find the dictionaries that a vector needs."""
+    return on_shelf() if "dictionaries" in expected else contextlib.nullcontext()
+
+
 def say_by_triptych(path: Path, expected: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what triptych makes of a good vector, in the words of its JSON."""
+    if any("latents" in image for image in expected["images"]):
+        with shelf_of(expected):
+            return [say(image) for image in latents_by_triptych(path)]
     tags = {"exif": 1, "xmp": 2, "icc_profile": 3}
     said = []
-    with tp.Reader(path, dictionary=book_files(expected)) as reader:
+    with shelf_of(expected), tp.Reader(path, dictionary=book_files(expected)) as reader:
         for number, pixels in enumerate(reader):
             info = reader.info(number)
             items = {tag: info[name] for name, tag in tags.items() if name in info}
@@ -902,27 +1267,51 @@ def say_by_triptych(path: Path, expected: dict[str, Any]) -> list[dict[str, Any]
     return said
 
 
+def latents_by_triptych(path: Path) -> Iterator[minidecode.Image]:
+    """Give the latents of a stream's images; pixels differ between machines."""
+    from triptych.dictionary import Shelf
+    from triptych.fit.networkbook import load_network
+    from triptych.modes.latents import Grid, parse_body
+    from triptych.scan import scan
+    from triptych.source import open_source
+
+    shelf = Shelf([], tp.Limits())
+    for item in scan(open_source(path.read_bytes()), tp.Limits()):
+        if item.images is not None:
+            dictionary = shelf.get(item.reference)
+            assert dictionary is not None
+            grids = [Grid(-(-shape.height // 16), -(-shape.width // 16)) for shape in item.images.shapes]
+            _, sets = parse_body(item.images.body, grids, load_network(dictionary).latents)
+            yield from (minidecode.Image(None, latents=latents) for part in sets for latents in part)
+
+
 def say_by_minidecode(path: Path, expected: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what minidecode makes of a good vector, in the words of its JSON."""
+    return [say(image) for image in minidecode.decode_stream(path.read_bytes(), payloads_of(expected))]
+
+
+def payloads_of(expected: dict[str, Any]) -> dict[bytes, bytes]:
+    """Return the dictionaries that a vector needs, by id."""
     books: dict[bytes, bytes] = {}
     for book in book_files(expected):
         books |= minidecode.stored_dictionaries(book.read_bytes())
-    return [say(image) for image in minidecode.decode_stream(path.read_bytes(), books)]
+    return books
 
 
-def timed_error(path: Path) -> tuple[str, float]:
+def timed_error(path: Path, expected: dict[str, Any]) -> tuple[str, float]:
     """Return the error that triptych raises for a bad vector (or `""`) and the seconds it took."""
     name, began = "", time.perf_counter()
     try:
-        tp.verify(path)
+        with shelf_of(expected):
+            tp.verify(path)
     except tp.TriptychError as error:
         name = type(error).__name__
     return name, time.perf_counter() - began
 
 
-def error_of_minidecode(path: Path) -> str:
+def error_of_minidecode(path: Path, expected: dict[str, Any]) -> str:
     try:
-        minidecode.decode_stream(path.read_bytes())
+        minidecode.decode_stream(path.read_bytes(), payloads_of(expected))
     except (minidecode.Invalid, minidecode.TooLarge, minidecode.Missing) as error:
         return type(error).__name__
     return ""
@@ -947,14 +1336,14 @@ def check_bad(path: Path) -> list[str]:
     """Return what is wrong with a bad vector."""
     expected = read_expected(path)
     wrong = []
-    error, seconds = timed_error(path)
+    error, seconds = timed_error(path, expected)
     if seconds > SLOWEST:  # the first call may have compiled kernels
-        error, seconds = timed_error(path)
+        error, seconds = timed_error(path, expected)
     if error != expected["error"]:
         wrong.append(f"{path.name}: triptych raises {error or 'nothing'}, not {expected['error']}")
     if seconds > SLOWEST:
         wrong.append(f"{path.name}: triptych takes {seconds:.1f} s")
-    if not error_of_minidecode(path) and path.stem not in INDEX_ONLY:
+    if not error_of_minidecode(path, expected) and path.stem not in INDEX_ONLY:
         wrong.append(f"{path.name}: minidecode raises nothing")
     return wrong
 
@@ -982,7 +1371,10 @@ def make() -> None:
             write(GOOD / f"{name}.tych", good.data, said)
     for name, bad in bad_vectors():
         if not (BAD / f"{name}.tych").exists():
-            write(BAD / f"{name}.tych", bad.data, {"about": bad.about, "error": bad.error})
+            said = {"about": bad.about, "error": bad.error}
+            if bad.books:
+                said["dictionaries"] = list(bad.books)
+            write(BAD / f"{name}.tych", bad.data, said)
 
 
 def write(path: Path, data: bytes, said: dict[str, Any]) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 from triptych.dictionary import Dictionary, Shelf
 from triptych.errors import DictionaryMissing
-from triptych.images import MODES
 from triptych.metadata import name_attachments
 from triptych.modes.registry import get_mode
 from triptych.scan import Item, Reference
@@ -15,9 +14,9 @@ from triptych.scan import Item, Reference
 def describe_images(item: Item, first_image: int, shelf: Shelf) -> list[dict[str, Any]]:
     """Describe the images of a frame.
 
-    Always there: `number`, `shape` (as `decode` gives it), `color` (L, LA, RGB, RGBA), `mode`, `frame`,
-    `offset` and `bytes` (of the whole frame). Where the image has them: `key`, `label`, `metadata`, `exif`,
-    `xmp`, `icc_profile`, `dictionary` (its id). Then what the mode adds.
+    Always there: `number`, `shape` (as `decode` gives it), `color` (L, LA, RGB, RGBA, or how many
+    bands), `mode`, `frame`, `offset` and `bytes` (of the whole frame). Where the image has them: `key`,
+    `label`, `metadata`, `exif`, `xmp`, `icc_profile`, `dictionary` (its id). Then what the mode adds.
     """
     assert item.images is not None
     mode = get_mode(item.images.mode)
@@ -33,7 +32,7 @@ def describe_images(item: Item, first_image: int, shelf: Shelf) -> list[dict[str
         info: dict[str, Any] = {
             "number": first_image + number,
             "shape": shape[:2] if shape.channels == 1 else tuple(shape),
-            "color": MODES[shape.channels - 1],
+            "color": shape.color,
             "mode": mode.name,
             "frame": item.frame.number,
             "offset": item.frame.offset,

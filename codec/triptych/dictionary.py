@@ -23,9 +23,11 @@ from triptych.metadata import build_json, parse_json
 from triptych.sink import open_sink
 from triptych.source import open_source
 
-KINDS = {"palette": 1, "blocks": 2, "components": 3}
+KINDS = {"palette": 1, "blocks": 2, "components": 3, "spectral": 4, "network": 5}
 ID_LEN = 32
 SEARCH_PATH_VARIABLE = "TRIPTYCH_PATH"
+NEURAL_PREFIX = "ae-"
+"""Shipped dictionaries of networks are named so, as `"photo"` is also one of the PCA panel."""
 _SHIPPED = Path(__file__).parent / "dictionaries"
 _HEAD = struct.Struct("<BI")
 
@@ -44,6 +46,9 @@ class Dictionary:
         The payload of its DICTIONARY frame.
     report : dict
         What `fit` found out that does not travel with the dictionary; attributes too.
+    encoder : bytes
+        What only encoding needs, for kinds that have such: it is in dictionary files, after the dictionary,
+        not in streams of images, and not in the id.
 
     Raises
     ------
@@ -59,6 +64,7 @@ class Dictionary:
 
     payload: bytes
     report: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    encoder: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
         if len(self.payload) < _HEAD.size or len(self.payload) < self._content_start:
@@ -67,11 +73,16 @@ class Dictionary:
 
     @classmethod
     def build(
-        cls, kind: str, params: Mapping[str, Any], content: bytes, report: Mapping[str, Any] | None = None
+        cls,
+        kind: str,
+        params: Mapping[str, Any],
+        content: bytes,
+        report: Mapping[str, Any] | None = None,
+        encoder: bytes = b"",
     ) -> Dictionary:
         """Make a dictionary of a known kind."""
         text = build_json(params, "params")
-        return cls(_HEAD.pack(KINDS[kind], len(text)) + text + content, report or {})
+        return cls(_HEAD.pack(KINDS[kind], len(text)) + text + content, report or {}, encoder)
 
     @property
     def _content_start(self) -> int:
@@ -108,8 +119,9 @@ class Dictionary:
         return f"<Dictionary {self.kind} {self.id[:16]}, {len(self.payload):,} bytes>"
 
     def to_bytes(self) -> bytes:
-        """Give it as a dictionary file: a stream of one DICTIONARY frame."""
-        return STREAM_HEADER + build_frame(FrameType.DICTIONARY, 1, self.payload)
+        """Give it as a dictionary file: a stream of one DICTIONARY frame, and its encoder if it has one."""
+        data = STREAM_HEADER + build_frame(FrameType.DICTIONARY, 1, self.payload)
+        return data + build_frame(FrameType.ENCODER, 0, self.encoder) if self.encoder else data
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a dictionary file."""
@@ -151,22 +163,28 @@ def load_dictionary(source: str | os.PathLike[str] | bytes, *, limits: Limits | 
                 f"dictionary {source!r} is neither a file, nor an id of 64 hex digits, nor shipped "
                 f"(shipped: {names})"
             )
+    payloads: list[bytes] = []
+    encoder = b""
     opened = open_source(source)
     try:
-        payloads = [
-            bytes(frame.payload) for frame in walk(opened, limits) if frame.type == FrameType.DICTIONARY
-        ]
+        for frame in walk(opened, limits):
+            if frame.type == FrameType.DICTIONARY:
+                payloads.append(bytes(frame.payload))
+            elif frame.type == FrameType.ENCODER:
+                encoder = bytes(frame.payload)
     finally:
         opened.close()
     if len(payloads) != 1:
         raise InvalidFrame("DICTIONARY frames in a dictionary file", expected=1, got=len(payloads))
-    return Dictionary(payloads[0])
+    return Dictionary(payloads[0], encoder=encoder)
 
 
-def resolve_dictionary(given: DictionaryLike, limits: Limits) -> Dictionary:
-    """Give the dictionary that an option names."""
+def resolve_dictionary(given: DictionaryLike, limits: Limits, mode: str = "auto") -> Dictionary:
+    """Give the dictionary that an option names; shipped ones of the same name differ by mode."""
     if isinstance(given, Dictionary):
         return given
+    if mode in ("ae", "gan") and f"{NEURAL_PREFIX}{given!s}" in shipped_dictionaries():
+        return shipped_dictionary(f"{NEURAL_PREFIX}{given!s}")
     if isinstance(given, (str, os.PathLike, bytes)):
         return load_dictionary(given, limits=limits)
     raise InvalidOption(
@@ -181,7 +199,10 @@ def shipped_dictionaries() -> dict[str, Path]:
 
 def shipped_dictionary(name: str) -> Dictionary:
     """Load a dictionary that comes with the package, once."""
-    return _load_once(shipped_dictionaries()[name])
+    path = shipped_dictionaries().get(name)
+    if path is None:
+        raise DictionaryMissing(f"this installation came without the dictionary {name!r}")
+    return _load_once(path)
 
 
 @lru_cache(maxsize=8)

@@ -90,6 +90,14 @@ class LimitExceeded(TriptychError, ValueError):
     """More pixels, images or bytes than the `Limits` of this call allow."""
 
 
+class ExtraMissing(TriptychError, ImportError):
+    """A mode needs packages that are not installed; the message says which extra brings them."""
+
+
+class DeviceExhausted(TriptychError, MemoryError):
+    """The device that runs the networks has no memory left for an image."""
+
+
 class DictionaryMissing(TriptychError, LookupError):
     """A dictionary that the images need is neither in the stream nor on the search path.
 

@@ -56,6 +56,7 @@ class FrameType(enum.IntEnum):
     INDEX = 0x02
     PADDING = 0x03
     PRIVATE = 0x04
+    ENCODER = 0x05
 
 
 SLOTTED = frozenset((FrameType.IMAGES, FrameType.DICTIONARY, FrameType.USE))

@@ -17,6 +17,8 @@ from triptych.errors import InvalidImage
 Pixels = npt.NDArray[np.uint8]
 MODES = ("L", "LA", "RGB", "RGBA")
 """Names of 1, 2, 3 and 4 channels."""
+MAX_CHANNELS = 512
+"""Images of more channels than MODES has are of many bands: hyperspectral."""
 
 
 class Shape(NamedTuple):
@@ -28,8 +30,18 @@ class Shape(NamedTuple):
 
     @property
     def pixels(self) -> int:
-        """Width times height."""
-        return self.height * self.width
+        """Width times height; as often as that again for each 4 further channels (limits count this)."""
+        return self.height * self.width * -(-self.channels // len(MODES))
+
+    @property
+    def has_bands(self) -> bool:
+        """Whether there are more channels than a picture has."""
+        return self.channels > len(MODES)
+
+    @property
+    def color(self) -> str:
+        """The name of the channels: L, LA, RGB, RGBA, or how many bands there are."""
+        return f"{self.channels} bands" if self.has_bands else MODES[self.channels - 1]
 
     @property
     def nbytes(self) -> int:
@@ -43,7 +55,7 @@ def as_pixels(image: Any) -> Pixels:
     Parameters
     ----------
     image
-        uint8 of shape (height, width) or (height, width, 1 to 4); or a Pillow image of mode 1, L, LA, RGB,
+        uint8 of shape (height, width) or (height, width, 1 to 512); or a Pillow image of mode 1, L, LA, RGB,
         RGBA, P or PA (a palette becomes RGB, or RGBA where it is transparent).
 
     Raises
@@ -61,16 +73,19 @@ def as_pixels(image: Any) -> Pixels:
         raise InvalidImage(f"pixels must be uint8, not {array.dtype}; {_advice(array.dtype)}")
     if array.ndim == 2:
         array = array[:, :, None]
-    if array.ndim != 3 or not 1 <= array.shape[2] <= 4:
-        hint = (
-            "; channels come last: use transpose(1, 2, 0)" if array.ndim == 3 and array.shape[0] <= 4 else ""
-        )
+    if array.ndim != 3 or not 1 <= array.shape[2] <= MAX_CHANNELS:
         raise InvalidImage(
-            f"an image has shape (height, width) or (height, width, 1 to 4), not {array.shape}{hint}"
+            f"an image has shape (height, width) or (height, width, 1 to 4), or up to {MAX_CHANNELS} bands, "
+            f"not {array.shape}{order_hint(array.shape)}"
         )
     if 0 in array.shape:
         raise InvalidImage(f"an image has at least one pixel, not shape {array.shape}")
     return np.ascontiguousarray(array)
+
+
+def order_hint(shape: tuple[int, ...]) -> str:
+    """Give advice for an array that looks as if its channels came first."""
+    return "; channels come last: use transpose(1, 2, 0)" if len(shape) == 3 and shape[0] <= 4 else ""
 
 
 def drop_grey_axis(pixels: Pixels) -> Pixels:

@@ -18,7 +18,7 @@ class Limits:
     Parameters
     ----------
     pixels_per_image : int
-        Width times height.
+        Width times height, and as much again for each 4 channels beyond the first 4.
     images_per_frame : int
         Images that share one frame.
     payload_bytes, dictionary_bytes : int

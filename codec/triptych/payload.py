@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from triptych.errors import InvalidFrame, InvalidOption, LimitExceeded, UnsupportedFeature
 from triptych.framing import INLINE_ID_LEN, INLINE_SLOT
-from triptych.images import Shape
+from triptych.images import MAX_CHANNELS, MODES, Shape
 from triptych.limits import Limits
 from triptych.metadata import Attachments, build_attachments, parse_attachments
 from triptych.varint import MAX as MAX_VARINT
@@ -20,6 +20,9 @@ from triptych.varint import build_varint, parse_varint
 
 MAX_KEY_BYTES = 4096
 _MAX_LABEL = (MAX_VARINT - 1) >> 1
+_BANDS_CODES = {2: 10}
+"""The codes of modes where images have more than 4 channels; their shapes are written otherwise."""
+_MIN_BANDS = len(MODES) + 1
 _MODE_MASK, _SHAPES_VARY, _KEYS, _LABELS, _ATTACHMENTS = 0x0F, 0x10, 0x20, 0x40, 0x80
 
 
@@ -80,10 +83,11 @@ def build_prefix(mode: int, entries: Sequence[Entry], inline_id: bytes = b"") ->
     """Give the bytes before the body."""
     shapes = [entry.shape for entry in entries]
     vary = any(shape != shapes[0] for shape in shapes)
-    head = mode
+    bands = shapes[0].has_bands
+    head = _BANDS_CODES[mode] if bands else mode
     fields = bytearray(build_varint(len(entries)))
     for shape in shapes if vary else shapes[:1]:
-        fields += build_varint((shape.width - 1) << 2 | (shape.channels - 1)) + build_varint(shape.height - 1)
+        fields += _build_shape(shape, bands)
     if vary:
         head |= _SHAPES_VARY
     if any(entry.key is not None for entry in entries):
@@ -101,6 +105,14 @@ def build_prefix(mode: int, entries: Sequence[Entry], inline_id: bytes = b"") ->
     return inline_id + bytes((head,)) + fields
 
 
+def _build_shape(shape: Shape, bands: bool) -> bytes:
+    if bands:
+        numbers: tuple[int, ...] = (shape.width - 1, shape.height - 1, shape.channels - _MIN_BANDS)
+    else:
+        numbers = ((shape.width - 1) << 2 | (shape.channels - 1), shape.height - 1)
+    return b"".join(map(build_varint, numbers))
+
+
 def _zigzag(value: int) -> int:
     return 2 * value if value >= 0 else -2 * value - 1
 
@@ -115,11 +127,14 @@ def parse_images(payload: memoryview, slot: int, limits: Limits) -> ImagesPayloa
     mode = head & _MODE_MASK
     if mode == 0:
         raise UnsupportedFeature("mode 0 is not known to this version")
+    bands = mode in _BANDS_CODES.values()
+    if bands:
+        mode = next(of for of, code in _BANDS_CODES.items() if code == mode)
     count, position = parse_varint(payload, position + 1)
     if count < 1 or (count == 1 and head & _SHAPES_VARY):
         raise InvalidFrame("an IMAGES frame of no image, or of one image whose shapes vary", got=count)
     limits.check("images_per_frame", count)
-    shapes, position = _parse_shapes(payload, position, count, bool(head & _SHAPES_VARY), limits)
+    shapes, position = _parse_shapes(payload, position, count, bool(head & _SHAPES_VARY), bands, limits)
     keys: Sequence[str | None] = [None] * count
     labels: Sequence[int | None] = keys  # type: ignore[assignment]  # both are all None
     if head & _KEYS:
@@ -133,13 +148,11 @@ def parse_images(payload: memoryview, slot: int, limits: Limits) -> ImagesPayloa
 
 
 def _parse_shapes(
-    payload: memoryview, position: int, count: int, vary: bool, limits: Limits
+    payload: memoryview, position: int, count: int, vary: bool, bands: bool, limits: Limits
 ) -> tuple[list[Shape], int]:
     shapes = []
     for _ in range(count if vary else 1):
-        width_channels, position = parse_varint(payload, position)
-        height, position = parse_varint(payload, position)
-        shape = Shape(height + 1, (width_channels >> 2) + 1, (width_channels & 3) + 1)
+        shape, position = _parse_shape(payload, position, bands)
         limits.check("pixels_per_image", shape.pixels)
         shapes.append(shape)
     if not vary:
@@ -152,6 +165,17 @@ def _parse_shapes(
             f"not {len(payload):,}"
         )
     return shapes, position
+
+
+def _parse_shape(payload: memoryview, position: int, bands: bool) -> tuple[Shape, int]:
+    width, position = parse_varint(payload, position)
+    height, position = parse_varint(payload, position)
+    if not bands:
+        return Shape(height + 1, (width >> 2) + 1, (width & 3) + 1), position
+    more, position = parse_varint(payload, position)
+    if more > MAX_CHANNELS - _MIN_BANDS:
+        raise InvalidFrame("bands of an image", expected=f"at most {MAX_CHANNELS}", got=more + _MIN_BANDS)
+    return Shape(height + 1, width + 1, more + _MIN_BANDS), position
 
 
 def _parse_keys(payload: memoryview, position: int, count: int) -> tuple[list[str | None], int]:

@@ -25,7 +25,7 @@ from triptych.framing import Damage
 from triptych.images import Pixels, drop_grey_axis
 from triptych.limits import Limits
 from triptych.parallel import ordered_map
-from triptych.scan import Item, decode_all, decode_item, scan
+from triptych.scan import Item, Shown, check_shown, decode_all, decode_item, scan
 from triptych.source import SourceLike, open_source
 from triptych.table import Table, load_table
 
@@ -39,6 +39,7 @@ def decode(
     dictionary: Any = None,
     limits: Limits | None = None,
     n_components: int | None = None,
+    realism: float | None = None,
 ) -> Pixels:
     """Decode a stream of one image.
 
@@ -51,13 +52,16 @@ def decode(
     limits : Limits
         What is refused.
     n_components : int
-        Of an image coded with a PCA dictionary of components: show what the first so many say, which is the
-        best image of so many components, and leave the rest unread.
+        Of an image coded with a PCA dictionary of components, or a spectral one: show what the first so many
+        say, which is the best image of so many components, and leave the rest unread.
+    realism : float
+        Of an image coded by networks (modes "ae" and "gan"): 0 shows what is nearest to the original, 1 what
+        looks most like one, anything between blends the two. By default as its mode says.
 
     Returns
     -------
     ndarray of uint8
-        (height, width) for a grey image, else (height, width, 2 to 4).
+        (height, width) for a grey image, else (height, width, channels): 2 to 4, or 5 to 512 bands.
 
     Raises
     ------
@@ -84,7 +88,7 @@ def decode(
         raise NotOneImage(
             "decode is for streams of one image, and this has none: triptych.Reader reads it too"
         )
-    return drop_grey_axis(decode_item(only, 0, 1, shelf, limits, n_components)[0])
+    return drop_grey_axis(decode_item(only, 0, 1, shelf, limits, check_shown(n_components, realism))[0])
 
 
 class Reader:
@@ -103,7 +107,7 @@ class Reader:
         An image asked for by number or key is given, or raises.
     threads : int
         Threads that decode; 0: all cores.
-    n_components : int
+    n_components, realism : int, float
         As in `decode`, of every image.
 
     Examples
@@ -123,12 +127,13 @@ class Reader:
         *,
         threads: int = 1,
         n_components: int | None = None,
+        realism: float | None = None,
     ) -> None:
         if damage not in ("raise", "skip"):
             raise InvalidOption(f"damage must be one of 'raise', 'skip', not {damage!r}")
         self._arguments = (source, limits, dictionary, damage)
         self._threads = threads
-        self._n_components = n_components
+        self._shown = check_shown(n_components, realism)
         self._limits = limits or Limits()
         self._shelf = Shelf(iterate_dictionaries(dictionary, self._limits), self._limits)
         self._damage: dict[tuple[int, int], Damage] = {}
@@ -144,7 +149,7 @@ class Reader:
             raise TypeError("a Reader of a file object does not pickle; open it by its path")
         if isinstance(source, memoryview):
             source = bytes(source)
-        return _reopen, ((source, *self._arguments[1:]), self._threads, self._n_components)
+        return _reopen, ((source, *self._arguments[1:]), self._threads, self._shown)
 
     def __repr__(self) -> str:
         source = self._arguments[0]
@@ -283,7 +288,7 @@ class Reader:
             count = len(cached.item.images.shapes)
             start, stop = (0, count) if cached.used else (min(images), max(images) + 1)
             cached.used = True
-            pixels = decode_item(cached.item, start, stop, self._shelf, self._limits, self._n_components)
+            pixels = decode_item(cached.item, start, stop, self._shelf, self._limits, self._shown)
             if stop - start < count:
                 return {(frame, image): pixels[image - start] for image in images}
             self._cache.keep_pixels(frame, cached, pixels)
@@ -300,8 +305,8 @@ class Reader:
                 yield item, pixels
 
     def _decode_all(self, item: Item) -> tuple[Item, list[Pixels] | None]:
-        return item, decode_all(item, self._shelf, self._limits, self._on_damage, self._n_components)
+        return item, decode_all(item, self._shelf, self._limits, self._on_damage, self._shown)
 
 
-def _reopen(arguments: tuple[Any, ...], threads: int, n_components: int | None) -> Reader:
-    return Reader(*arguments, threads=threads, n_components=n_components)
+def _reopen(arguments: tuple[Any, ...], threads: int, shown: Shown) -> Reader:
+    return Reader(*arguments, threads=threads, n_components=shown.n_components, realism=shown.realism)

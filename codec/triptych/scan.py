@@ -10,7 +10,14 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from triptych.dictionary import ID_LEN, Dictionary, Shelf
-from triptych.errors import FormatError, InvalidFrame, LimitExceeded, TriptychError, UnsupportedFeature
+from triptych.errors import (
+    FormatError,
+    InvalidFrame,
+    InvalidOption,
+    LimitExceeded,
+    TriptychError,
+    UnsupportedFeature,
+)
 from triptych.framing import INLINE_SLOT, Damage, Frame, FrameType, walk
 from triptych.images import Pixels
 from triptych.limits import Limits
@@ -94,10 +101,29 @@ def parse_binding(frame: Frame) -> Reference:
     return bytes(frame.payload)
 
 
+class Shown(NamedTuple):
+    """How images are to be shown, where that is the reader's choice: see `triptych.reader.decode`."""
+
+    n_components: int | None = None
+    realism: float | None = None
+
+
+AS_CODED = Shown()
+
+
+def check_shown(n_components: int | None, realism: float | None) -> Shown:
+    """Refuse a realism that is none; n_components is checked where it is known how many there are."""
+    if realism is None:
+        return Shown(n_components)
+    if isinstance(realism, bool) or not isinstance(realism, (int, float)) or not 0 <= realism <= 1:
+        raise InvalidOption(f"realism must be a number from 0 to 1, not {realism!r}")
+    return Shown(n_components, float(realism))
+
+
 def decode_item(
-    item: Item, start: int, stop: int, shelf: Shelf, limits: Limits, n_components: int | None = None
+    item: Item, start: int, stop: int, shelf: Shelf, limits: Limits, shown: Shown = AS_CODED
 ) -> list[Pixels]:
-    """Decode images `start` to `stop - 1` of an IMAGES frame; with n_components, from the first of them."""
+    """Decode images `start` to `stop - 1` of an IMAGES frame."""
     images = item.images
     assert images is not None
     try:
@@ -105,7 +131,7 @@ def decode_item(
         limits.check("decoded_bytes", sum(shape.nbytes for shape in images.shapes[:stop]))
         dictionary = shelf.get(item.reference)
         mode = get_mode(images.mode)
-        return mode.decode_frame(images.body, images.shapes, dictionary, start, stop, n_components)
+        return mode.decode_frame(images.body, images.shapes, dictionary, start, stop, *shown)
     except TriptychError as error:
         raise error.locate(offset=item.frame.offset, frame=item.frame.number) from None
 
@@ -115,12 +141,12 @@ def decode_all(
     shelf: Shelf,
     limits: Limits,
     on_damage: Callable[[Damage], None] | None,
-    n_components: int | None = None,
+    shown: Shown = AS_CODED,
 ) -> list[Pixels] | None:
     """Decode all images of an IMAGES frame; None: its body is damaged, and `on_damage` was told."""
     assert item.images is not None
     try:
-        return decode_item(item, 0, len(item.images.shapes), shelf, limits, n_components)
+        return decode_item(item, 0, len(item.images.shapes), shelf, limits, shown)
     except UnsupportedFeature:
         raise
     except FormatError as error:

@@ -1,8 +1,8 @@
 """Compile every kernel now, rather than at the first image.
 
 Small images go through all that a user can ask for: each effort, opaque and transparent colours, batches,
-dictionaries, dithering, rate-aware mapping and searches; photographs and collections in the PCA panel. What
-numba compiles it keeps on disk, so a second run takes a moment.
+dictionaries, dithering, rate-aware mapping and searches; photographs and collections in the PCA panel;
+latents, where torch is installed. What numba compiles it keeps on disk, so a second run takes a moment.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,9 @@ def warmup() -> int:
             _round_trip([image], "pca", None, options)
         for images, fitting, options in _collections():
             _round_trip(images, "pca", fitting, options)
+        if find_spec("torch") and find_spec("safetensors"):
+            for effort in ("default", "max"):
+                _round_trip([_noise(3)], "ae", None, {"effort": effort})
     return n_compiled
 
 

@@ -117,7 +117,9 @@ class Writer:
         self._limits = self._options.limits
         if self._options.mode != "auto":
             get_mode(self._options.mode)  # a wrong name shows here, not at the first image
-        self._dictionary = None if dictionary is None else resolve_dictionary(dictionary, self._limits)
+        self._dictionary = (
+            None if dictionary is None else resolve_dictionary(dictionary, self._limits, self._options.mode)
+        )
         header = None if metadata is None else build_json(metadata)
         # Options travel to the jobs; an executor cannot.
         self._job_options = dataclasses.replace(self._options, executor=None)
@@ -154,8 +156,8 @@ class Writer:
         ----------
         image
             Anything with `__array_interface__`, `__dlpack__` or a buffer, uint8 of shape (height, width) or
-            (height, width, channels) with 1 to 4 channels (L, LA, RGB, RGBA); or a Pillow image. It is
-            copied.
+            (height, width, channels) with 1 to 4 channels (L, LA, RGB, RGBA), or up to 512 bands with a
+            dictionary that `fit("pca", ...)` made of such images; or a Pillow image. It is copied.
         key : str
             Up to 4,096 bytes of UTF-8; `Reader` finds the image by it.
         label : int

@@ -50,6 +50,6 @@ def test_refused():
     with pytest.raises(tp.InvalidImage):
         tp.fit("kmeans", [np.zeros(3)], threads=2)
     with pytest.raises(tp.InvalidOption, match="'kmeans'"):
-        tp.fit("ae", IMAGES)
+        tp.fit("svd", IMAGES)
     with pytest.raises(tp.LimitExceeded):
         tp.fit("kmeans", IMAGES, limits=tp.Limits(pixels_per_image=10))

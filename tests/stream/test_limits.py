@@ -119,7 +119,7 @@ class FlatMode:
     def encode_frame(self, images, options, dictionary):
         return bytes((images[0].flat[0],))
 
-    def decode_frame(self, body, shapes, dictionary, start, stop, n_components=None):
+    def decode_frame(self, body, shapes, dictionary, start, stop, n_components=None, realism=None):
         return [np.full(shape, body[0], np.uint8) for shape in shapes[start:stop]]
 
     def images_per_frame(self, shape, options, dictionary):

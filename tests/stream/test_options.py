@@ -149,7 +149,7 @@ def test_reader_and_verify_arguments():
     with pytest.raises(tp.InvalidOption, match="threads"):
         list(tp.Reader(tp.encode(IMAGE, mode="raw"), threads=-1))
     with pytest.raises(tp.InvalidOption, match="'auto'"):
-        tp.encode(IMAGE, mode="gan")
+        tp.encode(IMAGE, mode="svd")
 
 
 def test_keep_takes_no_half_colours():

@@ -33,6 +33,11 @@ SECTIONS = {
     "photo-speed": "photo_files",
     "pca-collections": "image_sets",
     "project-speed": "projecting",
+    "ae-faces": "networks",
+    "ae-photos": "networks",
+    "ae-speed": "networks",
+    "ae-prior": "networks",
+    "gan-faces": "networks",
     "latents": "latents",
     "static-rans": "latents",
 }
@@ -89,6 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--faces", type=Path, help="a dictionary of 768 components fitted to the faces; else the run fits it"
     )
+    parser.add_argument("--ae-photo", type=Path, help="networks of photographs, not the shipped ones")
+    parser.add_argument("--ae-faces", type=Path, help="networks of faces, not the shipped ones")
     parsed = parser.parse_args(arguments)
     setup = Setup(
         parsed.data,
@@ -98,6 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plot=parsed.plot,
         photo=parsed.photo,
         faces=parsed.faces,
+        ae_photo=parsed.ae_photo,
+        ae_faces=parsed.ae_faces,
     )
     machine = _machine()
     print(f"triptych benchmark: {machine}" + (" QUICK: no claim rests on this" if setup.quick else ""))

@@ -21,6 +21,9 @@ class Setup:
     """Where the plot of rate against distortion goes."""
     photo: Path | None = None
     """A dictionary of photographs to be measured in the place of the shipped one."""
+    ae_photo: Path | None = None
+    ae_faces: Path | None = None
+    """Dictionaries of networks to be measured in the place of shipped ones."""
     faces: Path | None = None
     """A dictionary of 768 components fitted to the faces before; None: the run fits it."""
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _Decoded = tuple[dict[str, Any], "Pixels"]
 
+_ARRAY_SUFFIX = ".npy"
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     # Where a format is lossy by default, the pixels that were decoded are what matters.
     "WEBP": {"lossless": True},
@@ -34,13 +35,19 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
 @click.command("decode")
 @click.argument("stream", metavar="IN.tych")
 @click.option("-o", "--output", required=True, metavar="DIR|FILE|-", help="Where to; - is stdout.")
-@click.option("--format", "format_name", metavar="FORMAT", help="png (the default), webp, tiff, bmp, ...")
+@click.option("--format", "format_name", metavar="FORMAT", help="png (the default), webp, tiff, npy, ...")
 @click.option(
     "--components",
     "n_components",
     type=click.IntRange(min=1),
     metavar="N",
     help="Show images by their first N components only (PCA dictionaries of components).",
+)
+@click.option(
+    "--realism",
+    type=click.FloatRange(0, 1),
+    metavar="0..1",
+    help="Show images of networks nearer to the original (0) or more like one (1).",
 )
 @opt.only_option
 @opt.dictionaries_option
@@ -52,6 +59,7 @@ def decode_command(
     output: str,
     format_name: str | None,
     n_components: int | None,
+    realism: float | None,
     only: tuple[str, ...],
     dictionaries: tuple[str, ...],
     force: bool,
@@ -81,6 +89,7 @@ def decode_command(
             damage="skip",
             threads=threads,
             n_components=n_components,
+            realism=realism,
         ) as reader,
     ):
         images = _selected(reader, only, failures) if only else reader.items()
@@ -107,6 +116,9 @@ def _suffix(output: str, format_name: str | None) -> str:
     """Give the suffix of the files: that of the format asked for, or of the output file, or .png."""
     from PIL import Image
 
+    wanted = Path(output).suffix if format_name is None else "." + format_name.removeprefix(".")
+    if wanted.lower() == _ARRAY_SUFFIX:
+        return _ARRAY_SUFFIX
     Image.init()
     known = Image.registered_extensions()
     if format_name is not None:
@@ -205,10 +217,19 @@ class _Target:
 
 
 def _file_bytes(info: dict[str, Any], pixels: Pixels, suffix: str) -> bytes:
+    import numpy as np
     from PIL import Image
 
+    from triptych.errors import InvalidImage
+    from triptych.images import Shape
     from triptych.interop.pictures import save_options
 
+    if suffix == _ARRAY_SUFFIX:
+        buffer = io.BytesIO()
+        np.save(buffer, pixels)
+        return buffer.getvalue()
+    if Shape(*np.atleast_3d(pixels).shape).has_bands:
+        raise InvalidImage(f"{pixels.shape[2]} channels fit into no picture: use --format npy")
     name = Image.registered_extensions()[suffix]
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, name, **save_options(name, info), **_SAVE_OPTIONS.get(name, {}))

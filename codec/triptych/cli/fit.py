@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("fit")
-@click.argument("mode", metavar="kmeans|pca")
+@click.argument("mode", metavar="kmeans|pca|ae|gan")
 @click.argument("images", nargs=-1, metavar="IMAGE...")
 @click.option("-o", "--output", required=True, metavar="BOOK.tych", help="The dictionary; - is stdout.")
 @opt.filelist_option
@@ -33,6 +33,22 @@ if TYPE_CHECKING:
 @click.option(
     "--embed/--no-embed", default=None, help="PCA: the dictionary is to travel in a stream, or to serve many."
 )
+@click.option(
+    "-D", "--dictionary", metavar="DICT", help="gan: the networks of fit ae that get a second decoder."
+)
+@click.option(
+    "--core-seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=None,
+    metavar="S",
+    help="ae, gan: how long networks train, in seconds of processor time; 900 if not given.",
+)
+@click.option(
+    "--checkpoint",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="ae, gan: keep the state of training here; the same command goes on from it.",
+)
 @opt.threads_option
 @opt.json_option
 def fit_command(
@@ -41,6 +57,9 @@ def fit_command(
     output: str,
     filelist: str | None,
     force: bool,
+    dictionary: str | None,
+    core_seconds: float | None,
+    checkpoint: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -48,6 +67,8 @@ def fit_command(
 
     For kmeans a palette; prints the WCSS, the sum of squared distances of all pixels to their nearest colour.
     For pca the components of images of one size; prints how much of the variance they hold.
+    For ae networks, and for gan a second, more realistic decoder for networks: prints bytes and PSNR of
+    images that were held back, every five minutes.
     """
     if as_json and output == STDOUT:
         raise UsageFailure("--json and -o - both write to stdout")
@@ -59,6 +80,9 @@ def fit_command(
 
     given = opt.given_options(**options)
     make_options(given)
+    if mode in ("ae", "gan"):
+        given |= opt.given_options(dictionary=dictionary, core_seconds=core_seconds, checkpoint=checkpoint)
+        given["say"] = _say
     failures = Failures()
     n_good = 0
 
@@ -89,6 +113,11 @@ def fit_command(
     failures.exit(n_good)
 
 
+def _say(figures: dict[str, float]) -> None:
+    """Print a line of training."""
+    click.echo(", ".join(f"{name} {value:,.6g}" for name, value in figures.items()), err=True)
+
+
 def _summary(book: Dictionary) -> str:
     params, size = book.params, len(book.to_bytes())
     images = plural(params.get("images", 0), "image")
@@ -99,12 +128,20 @@ def _summary(book: Dictionary) -> str:
             f"{plural(params['n_colors'], 'colour')} from {images}, {params['pixels']:,} pixels\n"
             f"  WCSS {params['wcss']:,.1f}, {mean:.4g} a pixel ({psnr})"
         )
+    if book.kind == "network":
+        return f"networks from {images}, {params['core_seconds']:,} core-seconds, {size:,} bytes"
     if book.kind == "components":
         symmetry = ", mirror-symmetric" if params["mirrored"] else ""
         curve = ", ".join(f"{share:.1%}" for share in book.explained_variance_ratio_[:6])
         text = (
             f"{plural(params['n_components'], 'component')} from {images}{symmetry}, {size:,} bytes\n"
             f"  {params['variance']:.2%} of the variance (the first: {curve})"
+        )
+    elif book.kind == "spectral":
+        curve = ", ".join(f"{share:.1%}" for share in book.explained_variance_ratio_[:6])
+        text = (
+            f"{plural(params['n_components'], 'component')} of {params['bands']} bands from {images}, "
+            f"{size:,} bytes\n  {params['variance']:.2%} of the variance (the first: {curve})"
         )
     elif book.chosen == "photo":
         text = "the shipped dictionary 'photo' serves best: encode with --mode pca needs no other"

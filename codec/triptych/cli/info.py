@@ -79,7 +79,7 @@ def _describe(stream: str, dictionaries: tuple[str, ...]) -> dict[str, Any]:
                     _note_dictionary(known, item.reference)
                 if item.images is not None:
                     described = describe_images(item, len(images), shelf)
-                    n_pixels = sum(shape.pixels for shape in item.images.shapes)
+                    n_pixels = sum(shape.height * shape.width for shape in item.images.shapes)
                     images += [_plain(info, frame.length * 8 / n_pixels) for info in described]
         finally:
             source.close()

@@ -1,7 +1,7 @@
 """Images as inputs: files, directories, globs, lists of files, stdin.
 
 A directory means the image files in it and below, sorted. `collect_images` names them without opening any;
-`Input.load` reads one with Pillow.
+`Input.load` reads one with Pillow, or with numpy where its name ends in .npy.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ _IMAGE_SUFFIX = re.compile(
 )
 """What counts as an image in a directory; a file that is named is read whatever its name."""
 STDIN = "-"
+_ARRAY_SUFFIX = ".npy"
+"""Arrays, for images of more channels than pictures have; only files that are named."""
 
 
 class Picture(NamedTuple):
@@ -62,6 +64,8 @@ class Input(NamedTuple):
         from triptych.interop.pictures import read_metadata
         from triptych.limits import DEFAULT
 
+        if self.path.lower().endswith(_ARRAY_SUFFIX):
+            return Picture(_load_array(self.path), {})
         source: str | IO[bytes] = self.path
         if self.path == STDIN:
             source = io.BytesIO(sys.stdin.buffer.read())
@@ -86,6 +90,21 @@ class Input(NamedTuple):
             if isinstance(error, (InvalidImage, LimitExceeded)):
                 raise
             raise InvalidImage(f"cannot be read: {error}") from error
+
+
+def _load_array(path: str) -> Pixels:
+    import numpy as np
+
+    from triptych.images import Shape, as_pixels
+    from triptych.limits import DEFAULT
+
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise InvalidImage(f"cannot be read: {error}") from error
+    pixels = as_pixels(array)
+    DEFAULT.check("pixels_per_image", Shape(*pixels.shape).pixels)
+    return pixels
 
 
 def collect_images(arguments: Sequence[str], filelist: str | None) -> list[Input]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from triptych.callables import make_callable
-from triptych.dictionary import Dictionary
-from triptych.errors import InvalidImage, InvalidOption
-from triptych.images import Pixels, as_pixels
+from triptych.dictionary import Dictionary, DictionaryLike, resolve_dictionary
+from triptych.errors import ExtraMissing, InvalidImage, InvalidOption
+from triptych.images import MODES, Pixels, Shape, as_pixels
 from triptych.options import Options, make_options
 from triptych.parallel import ordered_map
 
@@ -19,16 +23,39 @@ if TYPE_CHECKING:
 
 __all__ = ["fit"]
 
+CORE_SECONDS = 900.0
 
-def fit(mode: str, images: Iterable[Any], **options: Any) -> Dictionary:
+
+def fit(
+    mode: str,
+    images: Iterable[Any],
+    *,
+    dictionary: DictionaryLike | None = None,
+    core_seconds: float = CORE_SECONDS,
+    checkpoint: str | os.PathLike[str] | None = None,
+    say: Callable[[dict[str, float]], None] | None = None,
+    **options: Any,
+) -> Dictionary:
     """Learn a dictionary from images.
 
     Parameters
     ----------
     mode : str
-        `"kmeans"`: a palette. `"pca"`: the components of images of one shape.
+        `"kmeans"`: a palette. `"pca"`: the components of images of one shape; of images of more than 4
+        channels, those of their spectra.
+        `"ae"`: networks, trained for the least bits and squared error. `"gan"`: a second, more realistic
+        decoder for the networks of `dictionary`.
     images : iterable
-        Anything `Writer.write` takes; read once.
+        Anything `Writer.write` takes; read once, and for networks held in memory.
+    dictionary : Dictionary, path, id or name
+        For `"gan"`: what `fit("ae", ...)` gave.
+    core_seconds : float
+        How long networks train, in seconds of processor time.
+    checkpoint : path
+        A folder where training of networks keeps its state every five minutes: the same call goes on from it,
+        also with more `core_seconds`.
+    say : callable
+        Told the figures of training, a dict, at every checkpoint.
     **options
         For k-means `n_colors` or `target_psnr`, `keep`; for PCA `variance` or `n_components`, `quality`,
         `embed` (False: the dictionary is shared by many streams, can be finer, and its bytes do not count);
@@ -48,11 +75,35 @@ def fit(mode: str, images: Iterable[Any], **options: Any) -> Dictionary:
         No image at all, or something that is none.
     """
     checked = make_options(options)
+    if mode in ("ae", "gan"):
+        return _fit_networks(mode, images, checked, dictionary, core_seconds, checkpoint, say)
     if mode == "kmeans":
         return _fit_palette(images, checked)
     if mode == "pca":
         return _fit_pca(images, checked)
-    raise InvalidOption(f"mode must be one of 'kmeans', 'pca', not {mode!r}")
+    raise InvalidOption(f"mode must be one of 'kmeans', 'pca', 'ae', 'gan', not {mode!r}")
+
+
+def _fit_networks(
+    mode: str,
+    images: Iterable[Any],
+    options: Options,
+    dictionary: DictionaryLike | None,
+    core_seconds: float,
+    checkpoint: str | os.PathLike[str] | None,
+    say: Callable[[dict[str, float]], None] | None,
+) -> Dictionary:
+    try:
+        from triptych.fit.neural import Training, fit_networks
+    except ImportError as error:
+        raise ExtraMissing(
+            "fitting 'ae' and 'gan' needs torch and safetensors: pip install 'triptych[neural]'"
+        ) from error
+    start = None if dictionary is None else resolve_dictionary(dictionary, options.limits, mode)
+    pictures = [np.array(pixels) for pixels in _pixels_of(images, options)]
+    with tempfile.TemporaryDirectory() as folder:
+        training = Training(Path(checkpoint or folder), core_seconds, say, options.seed)
+        return fit_networks(mode, pictures, training, start)
 
 
 def _fit_palette(images: Iterable[Any], options: Options) -> Dictionary:
@@ -74,8 +125,12 @@ def _fit_palette(images: Iterable[Any], options: Options) -> Dictionary:
 
 
 def _fit_pca(images: Iterable[Any], options: Options) -> Dictionary:
-    """Fit components; where none are asked for by number or variance, weigh them against blocks."""
+    """Fit components; where none are asked for by number or variance, weigh them against blocks.
+
+    Images of many bands get spectral components.
+    """
     from triptych.fit.components import fit_components
+    from triptych.fit.spectral import fit_spectral
     from triptych.modes.weigh import SAMPLE_IMAGES, SAMPLE_PIXELS, weigh
 
     sample: list[Pixels] = []
@@ -83,12 +138,17 @@ def _fit_pca(images: Iterable[Any], options: Options) -> Dictionary:
 
     def watched() -> Iterator[Pixels]:
         nonlocal n_images
-        for pixels in _pixels_of(images, options):
+        for pixels in pictures:
             n_images += 1
             if len(sample) < SAMPLE_IMAGES and (len(sample) + 1) * pixels[:, :, 0].size <= SAMPLE_PIXELS:
                 sample.append(np.array(pixels))
             yield pixels
 
+    pictures = _pixels_of(images, options)
+    first = next(pictures, None)
+    pictures = chain([] if first is None else [first], pictures)
+    if first is not None and first.shape[2] > len(MODES):
+        return fit_spectral(pictures, options)
     components = fit_components(watched(), options)
     if not sample or options.variance is not None or options.n_components is not None:
         return components
@@ -98,7 +158,7 @@ def _fit_pca(images: Iterable[Any], options: Options) -> Dictionary:
 def _pixels_of(images: Iterable[Any], options: Options) -> Iterator[Pixels]:
     for image in images:
         pixels = as_pixels(image)
-        options.limits.check("pixels_per_image", pixels.shape[0] * pixels.shape[1])
+        options.limits.check("pixels_per_image", Shape(*pixels.shape).pixels)
         yield pixels
 
 
@@ -108,6 +168,10 @@ def _count_all(images: Iterable[Any], options: Options) -> tuple[int, Histogram]
     def pixels_of_images() -> Iterator[Pixels]:
         nonlocal n_images
         for pixels in _pixels_of(images, options):
+            if pixels.shape[2] > len(MODES):
+                raise InvalidImage(
+                    f"a palette is for images of 1 to {len(MODES)} channels, not {pixels.shape[2]}"
+                )
             n_images += 1
             yield pixels
 

@@ -84,6 +84,10 @@ class TriptychImageFile(ImageFile.ImageFile):
         images = self._table.read(number).images
         assert images is not None
         entry = images.entry(image)
+        if entry.shape.has_bands:
+            raise OSError(
+                f"an image of {entry.shape.channels} channels is none of Pillow's: use triptych.Reader"
+            )
         self._frame = frame
         self._size = (entry.shape.width, entry.shape.height)
         self._mode = MODES[entry.shape.channels - 1]

@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from triptych.dictionary import Dictionary
-from triptych.images import Pixels
-from triptych.modes.base import Mode
+from triptych.errors import InvalidImage
+from triptych.images import MODES, Pixels, Shape, order_hint
+from triptych.modes.base import Mode, check_bands
 from triptych.modes.registry import get_mode
 from triptych.options import Options
 
@@ -23,12 +24,29 @@ SAMPLE = 1 << 14
 
 def choose_mode(pixels: Pixels, options: Options, dictionary: Dictionary | None) -> Mode:
     """Choose the mode of one picture, (height, width, channels)."""
+    if pixels.shape[2] > len(MODES):
+        _check_bands(Shape(*pixels.shape), options.mode, dictionary)
     if options.mode != "auto":
         return get_mode(options.mode)
     if dictionary is not None:
-        return get_mode("kmeans" if dictionary.kind == "palette" else "pca")
+        return get_mode({"palette": "kmeans", "network": "ae"}.get(dictionary.kind, "pca"))
     drawn = options.n_colors != "auto" or options.keep or options.dither or options.lossless
     return get_mode("kmeans" if drawn or _has_few_colors(pixels) else "pca")
+
+
+def _check_bands(shape: Shape, mode: str, dictionary: Dictionary | None) -> None:
+    """Refuse an image of many bands where it cannot be coded."""
+    if mode not in ("auto", "pca"):
+        raise InvalidImage(
+            f"mode {mode!r} is for images of 1 to {len(MODES)} channels, not {shape.channels}: more of them "
+            f"are for mode 'pca'{order_hint(shape)}"
+        )
+    if dictionary is None:
+        raise InvalidImage(
+            f"an image of {shape.channels} channels needs a dictionary for as many bands, from "
+            f"triptych.fit('pca', images){order_hint(shape)}"
+        )
+    check_bands(shape, dictionary)
 
 
 def _has_few_colors(pixels: Pixels) -> bool:

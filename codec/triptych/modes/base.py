@@ -2,7 +2,8 @@
 
 A mode turns images into the *body* of an IMAGES frame and back. It knows nothing of frames, files, keys or
 metadata. Inside, an image is a C-contiguous uint8 array (height, width, channels) with 1 to 4 channels
-(L, LA, RGB, RGBA). The stream calls a mode from several threads at once, so a mode keeps no state.
+(L, LA, RGB, RGBA); `modes.auto.choose_mode` lets images of more through to PCA alone. The stream calls a mode
+from several threads at once, so a mode keeps no state.
 """
 
 from __future__ import annotations
@@ -11,10 +12,21 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from triptych.dictionary import Dictionary
+from triptych.errors import DictionaryMismatch
 from triptych.images import Pixels, Shape
 from triptych.options import Options
 
-__all__ = ["Mode", "Pixels", "Shape"]
+__all__ = ["Mode", "Pixels", "Shape", "check_bands"]
+
+
+def check_bands(shape: Shape, dictionary: Dictionary) -> None:
+    """Refuse an image of many bands with a dictionary that is not for such."""
+    if shape.has_bands and dictionary.kind != "spectral":
+        raise DictionaryMismatch(
+            f"kind of the dictionary for an image of {shape.channels} bands",
+            expected="spectral",
+            got=dictionary.kind,
+        )
 
 
 class Mode(Protocol):
@@ -43,10 +55,12 @@ class Mode(Protocol):
         start: int,
         stop: int,
         n_components: int | None = None,
+        realism: float | None = None,
     ) -> list[Pixels]:
         """Give images `start` to `stop - 1` of a frame. The body may have zero bytes added at its end.
 
         With n_components, what the first components show; a mode without any raises InvalidOption.
+        So does one without a GAN that is given a realism, 0 to 1.
         """
         ...
 

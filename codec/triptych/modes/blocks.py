@@ -277,6 +277,19 @@ def setting_for(options: Options, n_images: int) -> Setting:
     return Setting((step,) * n_images)
 
 
+def encode_at(
+    images: Sequence[Pixels], setting: Setting, dictionary: Dictionary, effort: str
+) -> tuple[bytes, list[Pixels]]:
+    """Give the body of grey pictures with this setting, and the pictures as they will be decoded."""
+    loaded = load(dictionary)
+    message, coded = _encode_planes(images, setting, loaded, effort)
+    shown = [
+        _to_pixels(planes, Shape(*image.shape), setting, step, loaded)
+        for image, planes, step in zip(images, coded, setting.steps, strict=True)
+    ]
+    return setting.to_bytes() + message, shown
+
+
 def encode_frame(images: Sequence[Pixels], options: Options, dictionary: Dictionary) -> bytes:
     """Give the body of a frame; see `triptych.modes.base.Mode.encode_frame`."""
     loaded = load(dictionary)

@@ -98,8 +98,11 @@ class KMeans:
         start: int,
         stop: int,
         n_components: int | None = None,
+        realism: float | None = None,
     ) -> list[Pixels]:
         """Give images `start` to `stop - 1`; see `triptych.modes.base.Mode.decode_frame`."""
+        if realism is not None:
+            raise InvalidOption("realism: a k-means image was made without a GAN")
         if n_components is not None:
             raise InvalidOption("n_components: a k-means image has no components")
         palette = None if dictionary is None else dictionary_colors(dictionary)

@@ -7,8 +7,13 @@ from importlib import import_module
 from triptych.errors import InvalidOption, UnsupportedFeature
 from triptych.modes.base import Mode
 
-_MODULES = {"kmeans": "triptych.modes.kmeans", "pca": "triptych.modes.pca"}
-_CODES = {1: "kmeans", 2: "pca"}
+_MODULES = {
+    "kmeans": ("triptych.modes.kmeans", "MODE"),
+    "pca": ("triptych.modes.pca", "MODE"),
+    "ae": ("triptych.modes.neural", "AE"),
+    "gan": ("triptych.modes.neural", "GAN"),
+}
+_CODES = {1: "kmeans", 2: "pca", 3: "ae", 4: "gan"}
 _loaded: dict[str, Mode] = {}
 
 
@@ -33,7 +38,8 @@ def get_mode(name_or_code: str | int) -> Mode:
                 f"mode must be one of 'auto', {', '.join(map(repr, _CODES.values()))}, not {name!r}"
             )
     if name not in _loaded:
-        _loaded[name] = import_module(_MODULES[name]).MODE
+        module, attribute = _MODULES[name]
+        _loaded[name] = getattr(import_module(module), attribute)
     return _loaded[name]
 
 

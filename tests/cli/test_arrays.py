@@ -1,0 +1,59 @@
+"""Images of many bands on the command line: .npy files in and out."""
+
+import json
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def cube(tmp_path):
+    y, x = np.mgrid[:24, :20]
+    bands = np.arange(7)
+    cube = (60 + 3 * y[:, :, None] + bands * x[:, :, None] // 2).astype(np.uint8)
+    np.save(tmp_path / "cube.npy", cube)
+    return cube
+
+
+@pytest.fixture
+def coded(tmp_path, cube, run):
+    """A stream of the cube, with the dictionary that was fitted to it."""
+    run("fit", "pca", tmp_path / "cube.npy", "-o", tmp_path / "book.tych")
+    run("encode", tmp_path / "cube.npy", "-D", tmp_path / "book.tych", "-q", 90, "-o", tmp_path / "cube.tych")
+    return tmp_path / "cube.tych"
+
+
+def test_many_bands(tmp_path, run, cube, coded):
+    run("decode", coded, "-o", tmp_path / "back.npy")
+    back = np.load(tmp_path / "back.npy")
+    assert back.shape == cube.shape
+    assert np.abs(back.astype(int) - cube).max() < 16
+    (tmp_path / "folder").mkdir()
+    run("decode", coded, "-o", tmp_path / "folder", "--format", "npy")
+    assert np.array_equal(np.load(tmp_path / "folder" / "0.npy"), back)
+    (facts,) = json.loads(run("info", coded, "--json").stdout)["images"]
+    assert (facts["color"], facts["coder"], facts["shape"]) == ("7 bands", "spectral", [24, 20, 7])
+    assert facts["bits_per_pixel"] == pytest.approx(facts["bytes"] * 8 / 480, abs=1e-3)
+
+
+def test_a_picture_from_an_array(tmp_path, run):
+    picture = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    np.save(tmp_path / "p.npy", picture)
+    run("encode", tmp_path / "p.npy", "--lossless", "-o", tmp_path / "p.tych")
+    run("decode", tmp_path / "p.tych", "-o", tmp_path / "q.npy")
+    assert np.array_equal(np.load(tmp_path / "q.npy"), picture)
+
+
+def test_bands_fit_into_no_picture(tmp_path, run, coded):
+    done = run("decode", coded, "-o", tmp_path / "x.png", code=1)
+    assert "7 channels fit into no picture: use --format npy" in done.output
+
+
+def test_arrays_that_are_no_images(tmp_path, run, cube):
+    (tmp_path / "bad.npy").write_bytes(b"\x93NUMPY nothing")
+    np.save(tmp_path / "float.npy", cube.astype(np.float32))
+    for name in ("bad.npy", "float.npy"):
+        done = run("encode", tmp_path / name, "-o", tmp_path / "o.tych", code=1)
+        assert name in done.output
+    done = run("encode", tmp_path / "cube.npy", "-o", tmp_path / "o.tych", code=1)
+    assert "7 channels needs a dictionary" in done.output
