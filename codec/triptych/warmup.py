@@ -97,6 +97,7 @@ def _collections() -> Iterator[tuple[list[Pixels], dict[str, Any], dict[str, Any
     images = [_noise(3) // np.uint8(shade) for shade in (1, 2, 3, 4)]
     for effort in ("fast", "default"):
         yield images, {"variance": 1.0}, {"effort": effort}
+    yield [_noise(6)], {"n_components": 2}, {"effort": "fast"}
     # Many images are compared with each other, and learned from by their statistics.
     yield list(np.random.default_rng(0).integers(0, 256, (80, 2, 2, 1), np.uint8)), {"variance": 1.0}, {}
 

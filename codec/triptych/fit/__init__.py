@@ -100,7 +100,13 @@ def _fit_networks(
             "fitting 'ae' and 'gan' needs torch and safetensors: pip install 'triptych[neural]'"
         ) from error
     start = None if dictionary is None else resolve_dictionary(dictionary, options.limits, mode)
-    pictures = [np.array(pixels) for pixels in _pixels_of(images, options)]
+    pictures = []
+    for pixels in _pixels_of(images, options):
+        if pixels.shape[2] > len(MODES):
+            raise InvalidImage(
+                f"networks are for images of 1 to {len(MODES)} channels, not {pixels.shape[2]}"
+            )
+        pictures.append(np.array(pixels))
     with tempfile.TemporaryDirectory() as folder:
         training = Training(Path(checkpoint or folder), core_seconds, say, options.seed)
         return fit_networks(mode, pictures, training, start)

@@ -29,6 +29,7 @@ from triptych.fit.networkbook import KIND, load_network, parse_tensors
 from triptych.fit.trained import basis_tensors, export_codec, load_codec, notched_generator
 from triptych.fit.training import Schedule, Trainer
 from triptych.images import Pixels
+from triptych.networks.device import choose_device, put
 from triptych.networks.patches import PATCH, PatchCodec, PatchConfig
 from triptych.networks.whole import WholeCodec, WholeConfig
 from triptych.options import Options
@@ -95,9 +96,7 @@ class Source:
 
     def tensor(self, images: Pixels) -> Tensor:
         """Give images as networks take them, on the device."""
-        values = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-        if self.device.type == "cuda":
-            values = values.pin_memory().to(self.device, non_blocking=True)
+        values = put(images.transpose(0, 3, 1, 2), self.device)
         return values.float().div(255).contiguous(memory_format=torch.channels_last)
 
 
@@ -134,7 +133,7 @@ def fit_networks(
     InvalidImage
         Too few images, or too small ones.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device()
     if mode == "gan":
         if start is None or start.kind != KIND:
             raise InvalidOption("fit gan goes on from a dictionary of fit ae: give it as dictionary (-D)")

@@ -149,13 +149,14 @@ def _load(dictionary: Dictionary) -> Loaded:
         import torch
 
         from triptych.fit.trained import load_codec
+        from triptych.networks.device import choose_device
     except ImportError as error:
         raise ExtraMissing(
             "modes 'ae' and 'gan' need torch and safetensors: pip install 'triptych[neural]'"
         ) from error
     encoder = parse_tensors(dictionary.encoder)[0] if dictionary.encoder else None
     loaded = load_codec(load_network(dictionary), encoder)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = choose_device()
     for module in (loaded.codec, loaded.realism):
         if module is not None:
             module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -217,9 +218,11 @@ class _Panel:
         parts = self._each(symbols, lambda part: self._generate(part, quality, realism))
         return [pixels for part in parts for pixels in part]
 
-    def _each(self, images: npt.NDArray[Any], work: Callable[[Any], Any]) -> Iterator[Any]:
-        """Work on as many images at a time as fit."""
+    def _each(self, images: npt.NDArray[Any], work: Callable[[Any], Tensor]) -> Iterator[npt.NDArray[Any]]:
+        """Work on as many images at a time as fit; the next are begun before the last have come back."""
         import torch
+
+        from triptych.networks.device import Flight
 
         if self.book.architecture == "whole":
             pixels = math.prod(self.book.config["shape"][:2])
@@ -229,8 +232,14 @@ class _Panel:
         n = max(1, CHUNK_PIXELS // pixels)
         try:
             with torch.no_grad():
+                last: Flight | None = None
                 for first in range(0, len(images), n):
-                    yield work(images[first : first + n])
+                    begun = Flight(work(images[first : first + n]))
+                    if last is not None:
+                        yield last.land()
+                    last = begun
+                if last is not None:
+                    yield last.land()
         except torch.OutOfMemoryError as error:
             raise DeviceExhausted(
                 f"the device has no room for {n} images of {pixels:,} pixels: {error}"
@@ -241,13 +250,14 @@ class _Panel:
 
         return torch.full((n,), quality * (self.book.n_levels - 1) / MAX_QUALITY, device=self.device)
 
-    def _quantize(self, images: Pixels, quality: int, effort: str) -> I32:
+    def _quantize(self, images: Pixels, quality: int, effort: str) -> Tensor:
         import torch
 
+        from triptych.networks.device import put
         from triptych.networks.refine import refine
 
         codec, passes = self.loaded.codec, PASSES[self.book.architecture][effort]
-        values = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(self.device)
+        values = put(images.transpose(0, 3, 1, 2), self.device)
         level = self._level(len(images), quality)
         if self.book.architecture == "whole":
             values = values.float() / 255
@@ -276,15 +286,15 @@ class _Panel:
                         )
                     tile.copy_(refine(codec, part, tile, level, passes))
         # What no decoder would take (an encoder can ask for anything) does not get into a stream.
-        symbols = symbols.nan_to_num(0).clamp(-MAX_SYMBOL, MAX_SYMBOL)
-        found: I32 = symbols.cpu().numpy().astype(np.int32)
-        return found
+        return symbols.nan_to_num(0).clamp(-MAX_SYMBOL, MAX_SYMBOL).to(torch.int32)
 
-    def _generate(self, symbols: I32, quality: int, realism: float) -> Pixels:
+    def _generate(self, symbols: I32, quality: int, realism: float) -> Tensor:
         import torch
 
+        from triptych.networks.device import put
+
         codec, level = self.loaded.codec, self._level(len(symbols), quality)
-        values = torch.from_numpy(symbols.astype(np.float32)).to(self.device)
+        values = put(symbols.astype(np.float32), self.device)
         if realism > 0 and self.loaded.realism is None:
             raise InvalidOption("realism: this dictionary has no generator that was trained as a GAN")
 
@@ -299,8 +309,7 @@ class _Panel:
             return (torch.stack(images).sum(0) * 255).round().clamp(0, 255).to(torch.uint8)
 
         images = drawn(values) if self.book.architecture == "whole" else _tiled(drawn, values, 1, PATCH)
-        pixels: Pixels = images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-        return pixels
+        return images.permute(0, 2, 3, 1).contiguous()
 
 
 def _whole_patches(image: Pixels) -> Pixels:
