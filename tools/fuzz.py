@@ -34,6 +34,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import minidecode
 import numpy as np
 import numpy.typing as npt
 import triptych as tp
@@ -325,6 +326,77 @@ def decode_spectral(data: bytes) -> None:
     assert all(map(np.array_equal, MODE.decode_frame(body, shapes, book, 0, n, _BANDS), images))
 
 
+_GRIDS = ((3, 4), (1, 1), (1, 9), (7, 2))
+_BODY, _CONTENT = 0, 1
+
+
+@cache
+def _network() -> tp.Dictionary:
+    """Give the networks of the vectors."""
+    return tp.load_dictionary(VECTORS / "v0" / "latents-book-patches.tych")
+
+
+def _latents_seeds() -> Iterator[bytes]:
+    """Give bodies behind bytes for their grids and number of images, and contents of dictionaries."""
+    from smallnet import random_latents, random_tensors
+    from triptych.fit.networkbook import build_tensors, load_network
+    from triptych.modes.latents import build_body
+
+    random, model = np.random.default_rng(3), load_network(_network()).latents
+    for kind, grid in enumerate(_GRIDS):
+        for n, quality, extreme in ((1, 0, False), (2, 77, True), (9, 50, False)):
+            symbols = random_latents(random, model.net.bounds.tolist(), n, *grid, extreme)
+            yield bytes([_BODY, kind, n - 1]) + build_body([symbols], quality, model)
+    for architecture in ("patches", "whole"):
+        book = tp.load_dictionary(VECTORS / "v0" / f"latents-book-{architecture}.tych")
+        yield bytes([_CONTENT, 0, 0]) + book.content
+    # Smaller ones, without what draws pixels: more of them is hit.
+    text = {"architecture": "patches", "config": "{}", "version": "1"}
+    for bounds, units in (((0, 2, 6), (0, 0, 16)), ((0, 2), (0, 16))):
+        tensors = random_tensors(random, bounds, units, n_entries=2)
+        yield bytes([_CONTENT, 0, 0]) + build_tensors(tensors, text)
+
+
+def decode_latents(data: bytes) -> None:
+    """Decode a body; or code latents with a dictionary's content, and draw them if it can."""
+    from smallnet import random_latents
+    from triptych.fit.networkbook import load_network
+    from triptych.modes.latents import Grid, build_body, parse_body, parse_head
+
+    if len(data) < 3:
+        return
+    if data[0] % 2 == _CONTENT:
+        book = tp.Dictionary.build("network", {}, data[3:])
+        model = load_network(book).latents
+        symbols = random_latents(np.random.default_rng(data[1]), model.net.bounds.tolist(), 1, 2, 2)
+        body = build_body([symbols], data[2] % 101, model)
+        assert np.array_equal(parse_body(memoryview(body), [Grid(2, 2)], model)[1][0], symbols)
+        _draw(body, book)
+        return
+    grid, n = Grid(*_GRIDS[data[1] % len(_GRIDS)]), 1 + data[2] % 16
+    model, body = load_network(_network()).latents, data[3:]
+    quality, found = parse_body(memoryview(body), [grid] * n, model)
+    again, head = build_body(found, quality, model), parse_head(memoryview(body))
+    assert parse_head(memoryview(again)).lanes != head.lanes or again == body[: head.end]
+    shape = (16 * grid.rows - 3, 16 * grid.columns - 9, 3)
+    others = minidecode.decode_latents(body, [shape] * n, _network().payload)
+    assert np.array_equal(np.stack(others), np.concatenate(found))
+
+
+def _draw(body: bytes, book: tp.Dictionary) -> None:
+    """Show latents of a grid of 2 x 2, where torch is installed."""
+    try:
+        import torch
+    except ImportError:
+        return
+    from triptych.modes.neural import AE
+
+    torch.set_num_threads(1)
+    for realism in (0.0, 0.5):
+        images = AE.decode_frame(memoryview(body), [Shape(20, 31, 1)], book, 0, 1, None, realism)
+        assert [image.shape for image in images] == [(20, 31, 1)]
+
+
 def _dictionary_seeds() -> Iterator[bytes]:
     for kind, _, payload in _frames():
         if kind == FrameType.DICTIONARY:
@@ -407,6 +479,7 @@ TARGETS = {
     "blocks": Target(_blocks_seeds, decode_blocks),
     "components": Target(_components_seeds, decode_components),
     "spectral": Target(_spectral_seeds, decode_spectral),
+    "latents": Target(_latents_seeds, decode_latents),
     "dictionary": Target(_dictionary_seeds, read_dictionary),
     "index": Target(_index_seeds, read_index),
     "attachments": Target(_attachment_seeds, read_attachments),

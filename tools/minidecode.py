@@ -2625,6 +2625,13 @@ class Network:
                 raise Invalid("a table that cannot be")
             self.tables.append(table)
             at += n
+        self.counters, self.weights = [HALF] * (6 * (6728 + 123 * m)), np.zeros((6 * (293 + m), 16), np.int32)
+        self.weights[:6, 0], self.weights[:6, 1:15] = 56000, 4000
+        if "mixer.counters" in tensors or "mixer.weights" in tensors:
+            packed = find_tensor(tensors, "mixer.counters", "u2", (len(self.counters),)).tolist()
+            self.counters = [(256 * (value >> 4) + 128) << 12 | RATES[value & 15] for value in packed]
+            weights = find_tensor(tensors, "mixer.weights", "i2", (self.weights.size,))
+            self.weights = (weights * 16).astype(np.int32).reshape(-1, 16)
 
     def grid(self, shape: Shape) -> tuple[int, int]:
         """Return rows and columns of an image's latents (13.1)."""
@@ -2741,10 +2748,131 @@ class StateDecoder:
             raise Invalid("a number beyond 32 bits")
         return number
 
-    def check_end(self) -> None:
+    def check(self) -> None:
+        """Look at nothing: taking words does."""
+
+    def finish(self) -> None:
         """Refuse a message that goes on, or ends in other states than an encoder begins with."""
         if self.read < len(self.words) or any(x != 1 << 31 for x in self.states):
             raise Invalid("a message that no encoder ends so")
+
+
+class Site:
+    """A position of an image where latents are decoded: what mixed decisions know there (13.5)."""
+
+    def __init__(self, latents: Integers, trace: Integers, y: int, x: int) -> None:
+        self.latents, self.y, self.x, self.trace = latents, y, x, trace
+        self.now, self.last = [0, 0], [0, 0]
+        places = [(y, x - 1), (y - 1, x), (y - 1, x - 1), (y - 1, x + 1)]
+        inside = [trace[v, u] for v, u in places if v >= 0 and 0 <= u < trace.shape[1]]
+        flags, expected = (65536 + sum(int(pair[k]) for pair in inside) for k in (0, 1))
+        self.around = find_bin(flags, expected, 6, 16)
+
+    def at(self, c: int, down: int, right: int) -> int:
+        """Return a latent of a channel near, 0 outside of the grid."""
+        y, x = self.y + down, self.x + right
+        return int(self.latents[c, y, x]) if y >= 0 and 0 <= x < self.latents.shape[2] else 0
+
+
+def span(x: int, m: int) -> int:
+    """Return S(x, m)."""
+    return clamp(x, -m, m) + m
+
+
+class MixedDecoder(RangeDecoder):
+    """Latents as mixed decisions (13.5)."""
+
+    def __init__(self, message: bytes, net: Network) -> None:
+        super().__init__(message)
+        self.net, self.counters = net, [0, *net.counters]
+        self.mixer = Mixer(16, (0, 0))
+        self.mixer.weights = net.weights.copy()
+        self.often = [[0, 0] for _ in range(net.channels)]
+
+    def mixed(self, node: int, q: int) -> int:
+        """Decode a mixed decision that the network gives q."""
+        q = clamp(q, 64, 2**20 - 64)
+        v = clamp(STRETCH[q >> 8] + 2048, 0, 4095) >> 7
+        part = [v, v >> 2, v, v, v >> 2] + [0] * 9
+        places = [1 + 6 * (x + add) + node for x, add in zip(self.contexts, part, strict=True)]
+        values = [self.counters[place] for place in places]
+        logits = [STRETCH[q >> 8], *(STRETCH[value >> 20] for value in values)]
+        _, mixed = self.mixer.mix(logits, *(6 * t + node for t in self.rows))
+        bit = self.decide(clamp(mixed, 16, 65520))
+        self.mixer.learn(bit, 28)
+        for place, value in zip(places, values, strict=True):
+            self.counters[place] = train(value, bit, 32)
+        return bit
+
+    def residual(self, site: Site, c: int, base: int, table: int) -> int:
+        """Decode the next latent of an image's position, less its base."""
+        offset, frequencies = self.net.offsets[table], self.net.tables[table]
+
+        def below(k: int) -> int:
+            return sum(frequencies[: clamp(k - offset, 0, len(frequencies) - 1)])
+
+        zero = below(1) - below(0)
+        self.look(site, c, base)
+        some = self.decide(65536 - zero) if zero > 65300 else self.mixed(0, (65536 - zero) << 4)
+        value = self.signed(below, frequencies[-1] >> 1) if some else 0
+        taken = (65536 * some, 65536 - zero)
+        for k in (0, 1):
+            site.now[k] = (236 * site.now[k] >> 8) + taken[k]
+            self.often[c][k] += taken[k] - (self.often[c][k] >> 6)
+            site.trace[site.y, site.x, k] += taken[k]
+        site.last = [value, site.last[0]]
+        return value
+
+    def signed(self, below: Callable[[int], int], e: int) -> int:
+        """Decode a residual that is not 0."""
+        low, up = below(0) + e, 65536 - below(1) - e
+        negative = self.mixed(1, (low << 20) // (low + up))
+        mass, size = low if negative else up, 1
+        while size < 16:
+            beyond = below(-size) + e if negative else 65536 - below(size + 1) - e
+            if not self.mixed(min(size + 1, 5), (beyond << 20) // mass if beyond < mass else 2**19):
+                break
+            mass, size = beyond, size + 1
+        if size == 16:
+            n = 0
+            while n < 15 and self.decide(32768):
+                n += 1
+            rest = 1
+            for _ in range(n):
+                rest = 2 * rest + self.decide(32768)
+            size = 15 + rest
+        return -size if negative else size
+
+    def look(self, site: Site, c: int, base: int) -> None:
+        """Find the contexts and the rows."""
+        m = self.net.channels
+        w, n, nw, ne = (site.at(c, *by) for by in ((0, -1), (-1, 0), (-1, -1), (-1, 1)))
+        ww, nn = site.at(c, 0, -2), site.at(c, -2, 0)
+        now = find_bin(site.now[0] + 32768, site.now[1] + 32768, 6, 16)
+        often = find_bin(self.often[c][0] + 65536, self.often[c][1] + 65536, 6, 16)
+        sizes = (abs(w) + abs(n), abs(nw) + abs(ne) + (abs(ww) + abs(nn) >> 1))
+        z = [sum(x >= k for k in (1, 2, 3, 5, 9)) for x in sizes]
+        self.rows = 0, 293 + c, 1 + 16 * now + site.around, 257 + 6 * z[0] + z[1]
+        slope = span(w + n - nw - base, 2)
+        w, n, nw, ne, ww, nn = (x - base for x in (w, n, nw, ne, ww, nn))
+        one, two = site.last
+        far = 75 * span(ne, 1) + 25 * span(nw, 1) + 5 * span(ww, 2) + span(nn, 2)
+        self.contexts = [
+            32 * (7 * span(w, 3) + span(n, 3)),
+            1568 + 8 * far,
+            3368 + 32 * (5 * span(one, 2) + span(two, 2)),
+            4168 + 32 * often,
+            4680 + 8 * (16 * often + now),
+            6728 + 25 * c + 5 * span(w, 2) + span(n, 2),
+            6728 + 25 * m + 15 * c + 3 * span(w + n, 2) + span(one, 1),
+            6728 + 40 * m + 15 * c + 3 * slope + span(ne, 1),
+            6728 + 55 * m + 9 * c + 3 * span(w, 1) + span(n, 1),
+            6728 + 64 * m + 9 * c + 3 * span(ne, 1) + span(nw, 1),
+            6728 + 73 * m + 9 * c + 3 * span(ww, 1) + span(nn, 1),
+            6728 + 82 * m + 9 * c + 3 * span(one, 1) + span(two, 1),
+            6728 + 91 * m + 16 * c + now,
+            6728 + 107 * m + 16 * c + site.around,
+        ]
 
 
 def decode_latents(body: bytes, shapes: list[Shape], dictionary: bytes | None) -> list[npt.NDArray[np.int32]]:
@@ -2756,9 +2884,10 @@ def decode_latents(body: bytes, shapes: list[Shape], dictionary: bytes | None) -
     grids = [net.grid(shape) for shape in shapes]
     fields = Fields(body)
     quality, plan = fields.u8(), fields.u8()
-    if quality > 100 or plan > 2:
+    if quality > 100 or plan not in (0, 1, 2, 4):
         raise Invalid("a quality or a plan that is not known")
-    decoder = StateDecoder(fields.take(fields.varint()), 1 << plan)
+    message = fields.take(fields.varint())
+    decoder = MixedDecoder(message, net) if plan == 4 else StateDecoder(message, 1 << plan)
     if any(fields.rest()):
         raise Invalid("bytes behind the message")
     biases, images = net.biases(quality), [np.zeros((net.channels, *grid), np.int64) for grid in grids]
@@ -2770,20 +2899,29 @@ def decode_latents(body: bytes, shapes: list[Shape], dictionary: bytes | None) -
             if (last + 1 - first) * rows * columns > 65536:
                 break
             last += 1
+        # What was not 0 and what was expected, of each image's positions: only mixed decisions look at it.
+        traces = [np.zeros((rows, columns, 2), np.int64) for _ in range(first, last)]
         for y, x in np.ndindex(rows, columns):
             tellers = [Foreteller(net, biases, latents, y, x) for latents in images[first:last]]
+            sites = [
+                Site(latents, trace, y, x) for latents, trace in zip(images[first:last], traces, strict=True)
+            ]
             for g, (low, high) in enumerate(pairwise(net.bounds)):
-                for latents, teller in zip(images[first:last], tellers, strict=True):
+                for site, teller in zip(sites, tellers, strict=True):
                     means, scales = teller.group(g)
                     for c, mean, scale in zip(range(low, high), means, scales, strict=True):
                         base = (mean + 16) >> 5
                         table = 32 * scale + mean - 32 * base + 16
-                        value = base + decoder.number(net.offsets[table], net.tables[table])
+                        if isinstance(decoder, MixedDecoder):
+                            value = base + decoder.residual(site, c, base, table)
+                        else:
+                            value = base + decoder.number(net.offsets[table], net.tables[table])
                         if abs(value) > 32767:
                             raise Invalid("a latent beyond the greatest")
-                        latents[c, y, x] = value
+                        site.latents[c, y, x] = value
+                    decoder.check()
         first = last
-    decoder.check_end()
+    decoder.finish()
     return [latents.astype(np.int32) for latents in images]
 
 

@@ -12,7 +12,8 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 from triptych import Dictionary
-from triptych.fit.blockbook import CHROMA, RATES, SIDES, BlockBook, BlockClasses, build_blocks, template_size
+from triptych.fit.blockbook import CHROMA, SIDES, BlockBook, BlockClasses, build_blocks, template_size
+from triptych.fit.counters import RATES
 from triptych_kernels.blockmodel import N_COUNTERS, N_LEVELS, NEAR_ROWS, new_mixer
 from triptych_kernels.postfilter import N_CLASSES, N_TAPS
 

@@ -165,9 +165,9 @@ def random_tensors(
     m, h, t = bounds[-1], units[-1], len(taps)
 
     def weights(*shape: int) -> Array:
-        if extreme:
-            return np.where(random.random(shape) < 0.5, np.int8(-128), np.int8(127))
         drawn: Array = random.integers(-128, 128, shape, np.int8)
+        if extreme:
+            drawn[:] = np.where(drawn < 0, -128, 127)
         return drawn
 
     def multipliers(n: int, fan_in: int, size: float) -> Array:
@@ -175,7 +175,8 @@ def random_tensors(
         if extreme:
             return random.choice([0, 1, 2**31 - 1], n).astype(np.int32)
         usual = size * 2.0**24 / (74 * fan_in**0.5)
-        return np.rint(usual * random.uniform(0.5, 1.5, n)).astype(np.int32)
+        some: Array = np.rint(usual * random.uniform(0.5, 1.5, n)).astype(np.int32)
+        return some
 
     def biases(n: int, low: int, high: int) -> Array:
         if extreme:

@@ -23,15 +23,23 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import distributed
-from triptych.dictionary import load_dictionary
+from triptych import encode
+from triptych.dictionary import Dictionary, load_dictionary
 from triptych.fit import neural
+from triptych.fit.networkbook import build_network, load_network
 from triptych.images import Pixels
+from triptych.limits import Limits
+from triptych.modes.latents import Grid, parse_body
+from triptych.modes.latentstate import learn_state
+from triptych.scan import scan
+from triptych.source import open_source
 
 PACKS = {
     "photo": ("photos/photos256_clean_*.avif", 256),
     "faces": ("faces/anime64_train_*.jpg", 64),
     "emoji": ("collections/twemoji64_dev_*.png", 64),
 }
+STATE_IMAGES = 480
 CORE_SECONDS = {"photo": 30_000, "faces": 15_000, "emoji": 5_000}
 
 
@@ -47,6 +55,23 @@ def read_pack(folder: Path, name: str) -> list[Pixels]:
     if not cells:
         raise SystemExit(f"{folder}: no {pattern} here")
     return cells
+
+
+def with_state(book: Dictionary, images: list[Pixels]) -> Dictionary:
+    """Give a dictionary in which mixed decisions begin with what some images have taught them."""
+    network = load_network(book)
+    random = np.random.default_rng(0)
+    frames = []
+    for number in random.permutation(len(images))[:STATE_IMAGES]:
+        quality = int(random.integers(0, 101))
+        data = encode(images[number], mode="ae", dictionary=book, quality=quality, effort="fast", embed=False)
+        item = next(item for item in scan(open_source(data), Limits()) if item.images is not None)
+        grids = [Grid(-(-shape.height // 16), -(-shape.width // 16)) for shape in item.images.shapes]
+        _, symbols = parse_body(item.images.body, grids, network.latents)
+        frames.append((quality, symbols[0]))
+    tensors = dict(network.tensors) | learn_state(frames, network.latents)
+    content = build_network(network.architecture, network.config, tensors)
+    return Dictionary.build(book.kind, book.params, content, encoder=book.encoder)
 
 
 def plot(folder: Path) -> None:
@@ -83,6 +108,7 @@ def main() -> None:
     parser.add_argument("--average", type=float)
     parser.add_argument("--batch", type=int)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--state", action="store_true", help="teach mixed decisions too (photo alone)")
     parser.add_argument("--export", action="store_true", help="train nothing: write what there is")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -104,6 +130,8 @@ def main() -> None:
         load_dictionary(given.gan) if given.gan else None,
     )
     if not distributed.is_initialized() or distributed.get_rank() == 0:
+        if given.state:
+            book = with_state(book, read_pack(given.data, given.name))
         book.save(given.output or given.work / f"ae-{given.name}.tych")
         print(book, book.params, flush=True)
         plot(given.work)

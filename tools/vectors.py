@@ -1028,6 +1028,10 @@ def network(architecture: str) -> tp.Dictionary:
     return small_network(architecture, realism=architecture == "patches", short=True)
 
 
+MIXED = 4
+"""The plan of mixed decisions."""
+
+
 def latents_frame(shapes: Sequence[tuple[int, int, int]], body: bytes, mode: int = AE) -> bytes:
     return frame(IMAGES, images_payload(shapes, body, head=mode), 1)
 
@@ -1036,11 +1040,13 @@ def network_stream(architecture: str, images: bytes) -> bytes:
     return header() + frame(USE, bytes.fromhex(network(architecture).id), 1) + images
 
 
-def latents_body(symbols: Sequence[npt.NDArray[np.int32]], quality: int, architecture: str) -> bytes:
+def latents_body(
+    symbols: Sequence[npt.NDArray[np.int32]], quality: int, architecture: str, effort: str = "fast"
+) -> bytes:
     from triptych.fit.networkbook import load_network
     from triptych.modes.latents import build_body
 
-    return build_body(symbols, quality, load_network(network(architecture)).latents)
+    return build_body(symbols, quality, load_network(network(architecture)).latents, effort)
 
 
 def latents_vectors() -> Iterator[tuple[str, Callable[[], Good]]]:
@@ -1065,7 +1071,7 @@ def latents_vectors() -> Iterator[tuple[str, Callable[[], Good]]]:
         for part in cut_sets(grids):
             rows, columns = grids[part.start]
             sets.append(random_latents(random, bounds, part.stop - part.start, rows, columns, extreme))
-        body = latents_body(sets, quality, architecture)
+        body = latents_body(sets, quality, architecture, "max" if plan == MIXED else "fast")
         assert body[1] == plan
         images = [minidecode.Image(None, latents=latents) for part in sets for latents in part]
         data = network_stream(architecture, latents_frame(shapes, body + behind, mode))
@@ -1110,6 +1116,16 @@ def latents_vectors() -> Iterator[tuple[str, Callable[[], Good]]]:
     yield (
         "latents-lanes",
         lambda: coded_latents("latents in four lanes, zeros behind", [(255, 270, 3)], 2, behind=bytes(3)),
+    )
+    yield (
+        "latents-mixed",
+        lambda: coded_latents(
+            "latents in mixed decisions, in sets", [(30, 40, 3), (32, 36, 1), (9, 9, 3)], 4
+        ),
+    )
+    yield (
+        "latents-mixed-whole",
+        lambda: coded_latents("whole images in mixed decisions", [square] * 3, 4, "whole", 81),
     )
     yield (
         "latents-extreme",

@@ -76,7 +76,7 @@ class Biases(NamedTuple):
 class Work(NamedTuple):
     """Scratch for n images of a grid of columns: see `new_work`.
 
-    sums: i32 flat (rows down + 1, columns, n, H). first, second: i16 flat (n, H). out: i32.
+    sums: i32 flat (rows down + 1, or all rows; columns, n, H). first, second: i16 flat (n, H). out: i32.
     """
 
     sums: I32
@@ -85,9 +85,9 @@ class Work(NamedTuple):
     out: I32
 
 
-def new_work(net: Network, n_images: int, n_columns: int) -> Work:
-    """Return scratch for images side by side."""
-    n_units, slots = len(net.scale_a), int(net.taps[:, 0].max()) + 1
+def new_work(net: Network, n_images: int, n_rows: int, n_columns: int) -> Work:
+    """Return scratch for images of such grids: sums of as many rows as a row foretells, and of its own."""
+    n_units, slots = len(net.scale_a), min(int(net.taps[:, 0].max()), n_rows - 1) + 1
     return Work(
         np.zeros(slots * n_columns * n_images * n_units, np.int32),
         np.zeros(n_images * n_units, np.int16),
@@ -105,7 +105,7 @@ def _activate(total: int, scale: int, bias: int) -> int:
 
 
 @inline
-def _foretell(net: Network, bias: Biases, work: Work, at: int, image: int, group: int) -> int:
+def foretell(net: Network, bias: Biases, work: Work, at: int, image: int, group: int) -> int:
     """Compute the units of one degree, and the group's outputs into work.out; return how many outputs.
 
     i64 at: where the sums of this position and image begin.
@@ -131,7 +131,7 @@ def _foretell(net: Network, bias: Biases, work: Work, at: int, image: int, group
 
 
 @inline
-def _choose(net: Network, bias: Biases, work: Work, group: int, first: int, indexes: I32, bases: I32) -> None:
+def choose(net: Network, bias: Biases, work: Work, group: int, first: int, indexes: I32, bases: I32) -> None:
     """Turn outputs in work.out into tables and bases of a group's symbols, from `first` on."""
     low, high = net.bounds[group], net.bounds[group + 1]
     n = high - low
@@ -148,7 +148,7 @@ def _choose(net: Network, bias: Biases, work: Work, group: int, first: int, inde
 
 
 @inline
-def _absorb(
+def absorb(
     net: Network,
     work: Work,
     grid: I64,
@@ -185,7 +185,7 @@ def _absorb(
 
 
 @inline
-def _clear_row(work: Work, grid: I64, row: int, n_units: int) -> None:
+def clear_row(work: Work, grid: I64, row: int, n_units: int) -> None:
     """Forget the sums of the row before this one: their place is that of a row not yet begun."""
     size = grid[2] * grid[0] * n_units
     slots = int64(work.sums.size) // size
@@ -205,17 +205,17 @@ def walk(net: Network, bias: Biases, work: Work, grid: I64, symbols: I32, indexe
     n_images, n_units = grid[0], int64(len(net.scale_a))
     at_symbol = int64(0)
     for row in range(grid[1]):
-        _clear_row(work, grid, row, n_units)
+        clear_row(work, grid, row, n_units)
         slots = int64(work.sums.size) // (grid[2] * n_images * n_units)
         for column in range(grid[2]):
             place = ((row % slots) * grid[2] + column) * n_images * n_units
             for group in range(int64(len(net.bounds)) - 1):
                 size = net.bounds[group + 1] - net.bounds[group]
                 for image in range(n_images):
-                    _foretell(net, bias, work, place + image * n_units, image, group)
+                    foretell(net, bias, work, place + image * n_units, image, group)
                     first = at_symbol + image * size
-                    _choose(net, bias, work, group, first, indexes, bases)
-                    _absorb(net, work, grid, row, column, image, group, first, symbols)
+                    choose(net, bias, work, group, first, indexes, bases)
+                    absorb(net, work, grid, row, column, image, group, first, symbols)
                 at_symbol += n_images * size
     return OK
 
@@ -241,7 +241,7 @@ def decode(
     n_images, n_units = grid[0], int64(len(net.scale_a))
     at_symbol = int64(0)
     for row in range(grid[1]):
-        _clear_row(work, grid, row, n_units)
+        clear_row(work, grid, row, n_units)
         slots = int64(work.sums.size) // (grid[2] * n_images * n_units)
         for column in range(grid[2]):
             place = ((row % slots) * grid[2] + column) * n_images * n_units
@@ -249,8 +249,8 @@ def decode(
                 size = net.bounds[group + 1] - net.bounds[group]
                 indexes, bases, coded = chunk[0], chunk[1], chunk[2]
                 for image in range(n_images):
-                    _foretell(net, bias, work, place + image * n_units, image, group)
-                    _choose(net, bias, work, group, image * size, indexes, bases)
+                    foretell(net, bias, work, place + image * n_units, image, group)
+                    choose(net, bias, work, group, image * size, indexes, bases)
                 n = n_images * size
                 status = decode_symbols(source, indexes[:n], tables, lanes, state, coded[:n])
                 if status < OK:
@@ -261,6 +261,6 @@ def decode(
                         return BAD_SYMBOL
                     symbols[at_symbol + i] = int32(value)
                 for image in range(n_images):
-                    _absorb(net, work, grid, row, column, image, group, at_symbol + image * size, symbols)
+                    absorb(net, work, grid, row, column, image, group, at_symbol + image * size, symbols)
                 at_symbol += n
     return OK

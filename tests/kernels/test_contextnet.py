@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from triptych.modes.latents import Grid, build_body, parse_body
 from triptych_kernels import contextnet
 
 ROOT = Path(__file__).resolve().parents[2]
+KERNELS = (contextnet.walk, contextnet.decode)
 
 SEEDS = st.integers(0, 2**32 - 1)
 GROUPS = st.sampled_from(
@@ -52,7 +54,7 @@ def walk(model, symbols, quality):
     n, _, rows, columns = symbols.shape
     flat = coder._to_stream(symbols, model)
     indexes, bases = np.empty_like(flat), np.empty_like(flat)
-    work = contextnet.new_work(model.net, n, columns)
+    work = contextnet.new_work(model.net, n, rows, columns)
     grid = np.array([n, rows, columns])
     contextnet.walk(model.net, model.at_quality(quality), work, grid, flat, indexes, bases)
     return list(zip(indexes.tolist(), bases.tolist(), strict=True))
@@ -119,7 +121,7 @@ def images_of(drawn, sets, extreme):
 @given(models() | models(extreme=True), SETS, QUALITIES, st.booleans())
 def test_bodies_come_back(drawn, sets, quality, extreme):
     symbols, grids = images_of(drawn, sets, extreme)
-    body = build_body(symbols, quality, drawn[2])
+    body = build_body(symbols, quality, drawn[2], "fast")
     got, found = parse_body(memoryview(body + bytes(3)), grids, drawn[2])
     assert got == quality
     assert all(map(np.array_equal, found, symbols))
@@ -130,7 +132,7 @@ def test_bodies_come_back(drawn, sets, quality, extreme):
 def test_a_body_is_what_the_twins_write(drawn, sets, quality):
     _, tensors, model = drawn
     symbols, _ = images_of(drawn, sets, False)
-    body = build_body(symbols, quality, model)
+    body = build_body(symbols, quality, model, "fast")
     head = coder.parse_head(memoryview(body))
     spec = twin.Model(tensors, quality)
     found = [pair for part in symbols for pair in twin.walk(spec, part)]
@@ -161,14 +163,14 @@ def test_any_bytes_give_latents_in_range_or_an_error(drawn, sets, noise, quality
 def test_damage_is_seen_or_another_body(drawn, sets, quality, data):
     """What is accepted is what an encoder writes of what comes out."""
     symbols, grids = images_of(drawn, sets, False)
-    body = bytearray(build_body(symbols, quality, drawn[2]))
+    body = bytearray(build_body(symbols, quality, drawn[2], "fast"))
     body[data.draw(st.integers(0, len(body) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     try:
         got, found = parse_body(memoryview(body), grids, drawn[2])
     except InvalidFrame:
         return
     head = coder.parse_head(memoryview(body))
-    again = build_body(found, got, drawn[2])
+    again = build_body(found, got, drawn[2], "fast")
     if coder.parse_head(memoryview(again)).lanes == head.lanes:
         assert again == body[: head.end]
     assert max(np.abs(part).max() for part in found) <= contextnet.MAX_SYMBOL
@@ -177,7 +179,7 @@ def test_damage_is_seen_or_another_body(drawn, sets, quality, data):
 @given(models(), SETS)
 def test_no_prefix_is_read(drawn, sets):
     symbols, grids = images_of(drawn, sets, False)
-    body = build_body(symbols, 40, drawn[2])
+    body = build_body(symbols, 40, drawn[2], "fast")
     for stop in {*range(min(12, len(body))), len(body) // 2, len(body) - 4, len(body) - 1}:
         with pytest.raises(InvalidFrame):
             parse_body(memoryview(body[:stop]), grids, drawn[2])
@@ -213,7 +215,7 @@ def report():
         tensors = random_tensors(random, bounds, units, taps, 3, extreme)
         model = NetworkBook("patches", {}, tensors).latents
         symbols = [random_latents(random, bounds, 2, 5, 7), random_latents(random, bounds, 1, 1, 1, True)]
-        body = build_body(symbols, 37, model)
+        body = build_body(symbols, 37, model, "fast")
         _, back = parse_body(memoryview(body), [Grid(5, 7)] * 2 + [Grid(1, 1)], model)
         assert all(map(np.array_equal, back, symbols))
         found.append(body.hex())
@@ -221,8 +223,8 @@ def report():
 
 
 @pytest.mark.slow
-def test_another_target_gives_the_same_bytes(tmp_path):
-    """A plain CPU, with every index checked."""
+def test_another_target_gives_the_same_bytes_without_a_float(tmp_path):
+    """A plain CPU, every index checked; kernels are compiled anew, so that their code can be looked at."""
     folders = [str(ROOT / name) for name in ("codec", "kernels", "tools", "tests")]
     environment = {
         "PYTHONPATH": os.pathsep.join(folders),
@@ -235,8 +237,23 @@ def test_another_target_gives_the_same_bytes(tmp_path):
         [sys.executable, __file__], env=os.environ | environment, capture_output=True, text=True, check=False
     )
     assert finished.returncode == 0, finished.stderr[-4000:]
-    assert json.loads(finished.stdout) == report()
+    assert json.loads(finished.stdout) == {"report": report(), "floats": []}
+
+
+def floats(kernel):
+    """Lines of a kernel's LLVM IR that name a float."""
+    lines = [line for s in kernel.signatures for line in kernel.inspect_llvm(s).splitlines()]
+    assert any(line.startswith("define ") for line in lines), "nothing to look at"
+    return [line for line in lines if re.search(r"\b(half|float|double|fp128)\b", line)]
+
+
+def test_kernels_return_integers():
+    report()
+    for kernel in KERNELS:
+        assert kernel.signatures
+        for signature in kernel.signatures:
+            assert str(kernel.overloads[signature].signature.return_type) in ("int64", "Literal[int](0)")
 
 
 if __name__ == "__main__":
-    print(json.dumps(report()))
+    print(json.dumps({"report": report(), "floats": [line for kernel in KERNELS for line in floats(kernel)]}))

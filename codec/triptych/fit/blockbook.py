@@ -21,6 +21,7 @@ from triptych_kernels.postfilter import N_TAPS, TAP_SUM
 
 from triptych.errors import InvalidFrame
 from triptych.fit.blocks import BlockClass
+from triptych.fit.counters import long_counters, short_counters
 
 SIDES = (8, 16, 8, 16)
 """Luma, luma, chroma, chroma."""
@@ -111,7 +112,7 @@ def build_blocks(book: BlockBook) -> bytes:
         parts += [one.log_sigma.tobytes(), _split_bytes(one.predictor), _split_bytes(one.transform)]
     parts.append(book.color.astype("<i2").tobytes())
     parts.append(book.means.astype("<u2").tobytes())
-    parts.append(_split_bytes(_short_counters(book.counters).view(np.int16)))
+    parts.append(_split_bytes(short_counters(book.counters).view(np.int16)))
     parts.append(book.weights.astype("<i4").tobytes())
     parts.append(struct.pack("<B", len(book.filter_steps)) + book.filter_steps.astype(np.uint8).tobytes())
     parts.append(_split_bytes(book.filters))
@@ -154,7 +155,7 @@ def parse_blocks(content: bytes) -> BlockBook:
     color = fields.take("<i2", 9).reshape(3, 3).astype(np.int16)
     _require(int(np.abs(color.astype(int)).max()) <= 1 << 14 and int(color[0].sum()) >= 1 << 13, "colours", 0)
     means = fields.take("<u2", N_LEVELS).astype(np.int64)
-    counters = _long_counters(fields.take_split(N_COUNTERS).view(np.uint16))
+    counters = long_counters(fields.take_split(N_COUNTERS).view(np.uint16))
     weights = fields.take("<i4", N_ROWS * 8).astype(np.int32)
     _require(bool((np.abs(weights.astype(np.int64)) < 1 << 24).all()), "weights", 0)
     n_sets = int(fields.take("u1", 1)[0])
@@ -215,22 +216,3 @@ class _Fields:
         """Check that all was taken."""
         if self._at != len(self._data):
             raise InvalidFrame("a blocks dictionary goes on", expected=self._at, got=len(self._data))
-
-
-RATES = np.array([2560, 1700, 1200, 900, 700, 560, 480, 400, 330, 280, 230, 190, 150, 120, 90, 64], np.uint32)
-"""Rates of stored counters, by the low four bits."""
-
-
-def _short_counters(counters: U32) -> npt.NDArray[np.uint16]:
-    """Give counters as 12 bits of probability and 4 of rate."""
-    rates = np.abs((counters & 4095).astype(np.int64)[:, None] - RATES.astype(np.int64)).argmin(1)
-    p = counters >> 20
-    short: npt.NDArray[np.uint16] = (p << 4 | rates).astype(np.uint16)
-    return short
-
-
-def _long_counters(short: npt.NDArray[np.uint16]) -> U32:
-    """Give the counters that `_short_counters` wrote."""
-    p = (short >> 4).astype(np.uint32)
-    long: U32 = ((p << 8 | 128) << 12 | RATES[short & 15]).astype(np.uint32)
-    return long

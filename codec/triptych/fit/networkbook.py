@@ -27,10 +27,12 @@ from triptych_kernels.contextnet import (
     Network,
 )
 from triptych_kernels.dotproduct import ROWS
+from triptych_kernels.latentmix import Mixer, count_counters, count_weights, new_mixer
 from triptych_kernels.tablerans import TOTAL, Tables, make_tables
 
 from triptych.dictionary import Dictionary
 from triptych.errors import DictionaryMismatch, ExtraMissing, InvalidFrame
+from triptych.fit.counters import long_counters, short_counters
 
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
@@ -44,6 +46,9 @@ BIAS_BITS = 16
 """Fraction bits of stored biases; the kernel's have SHIFT."""
 MAX_MULTIPLIER = (1 << 31) - 1
 N_TABLES = N_SCALES * N_FRACTIONS
+COUNTERS, WEIGHTS = "mixer.counters", "mixer.weights"
+WEIGHT_UNIT = 16
+"""Stored weights are int16 in these units."""
 _TYPES = {"f": "F", "i": "I", "u": "U"}
 UNIT = ".unit"
 """A float weight `x` is int8 times what `x.unit` says of each of its rows."""
@@ -53,17 +58,23 @@ UNIT = ".unit"
 class LatentModel:
     """The context network and the tables: all that decides symbols.
 
-    Biases are int32 (levels, n) with BIAS_BITS fraction bits.
+    Biases are int32 (levels, n) with BIAS_BITS fraction bits. state: counters and weights that mixed
+    decisions begin with, if these were learned.
     """
 
     net: Network
     biases: tuple[Array, Array, Array]
     tables: Tables
+    state: tuple[npt.NDArray[np.uint32], npt.NDArray[np.int32]] | None = None
 
     @property
     def n_channels(self) -> int:
         """Latents of a position."""
         return len(self.net.norm)
+
+    def new_mixer(self) -> Mixer:
+        """Give the model of mixed decisions as a frame begins with it."""
+        return new_mixer(self.n_channels, *(self.state or ()))
 
     def at_quality(self, quality: int) -> Biases:
         """Interpolate biases between levels."""
@@ -158,6 +169,16 @@ def build_tensors(tensors: Tensors, text: Mapping[str, str]) -> bytes:
     return b"".join([len(described).to_bytes(8, "little"), described, *parts])
 
 
+def build_state(counters: npt.NDArray[np.uint32], weights: npt.NDArray[np.int32]) -> dict[str, Array]:
+    """Give the tensors of what mixed decisions begin with, a little rounded."""
+    rounded = (weights.astype(np.int64) + WEIGHT_UNIT // 2) // WEIGHT_UNIT
+    limits = np.iinfo(np.int16)
+    return {
+        COUNTERS: short_counters(counters),
+        WEIGHTS: rounded.clip(limits.min, limits.max).astype(np.int16),
+    }
+
+
 def parse_tensors(content: bytes) -> tuple[dict[str, Array], dict[str, str]]:
     """Give the tensors and the text of a safetensors file.
 
@@ -202,12 +223,6 @@ def parse_network(content: bytes) -> NetworkBook:
 
 
 @lru_cache(maxsize=4)
-def _parsed(content: bytes) -> NetworkBook:
-    book = parse_network(content)
-    book.latents  # noqa: B018  (so that a network that cannot decode is refused here)
-    return book
-
-
 def load_network(dictionary: Dictionary) -> NetworkBook:
     """Give the network of a dictionary; the last few are kept.
 
@@ -220,7 +235,9 @@ def load_network(dictionary: Dictionary) -> NetworkBook:
     """
     if dictionary.kind != KIND:
         raise DictionaryMismatch("kind of dictionary", expected=KIND, got=dictionary.kind)
-    return _parsed(dictionary.content)
+    book = parse_network(dictionary.content)
+    book.latents  # noqa: B018  (so that a network that cannot decode is refused here)
+    return book
 
 
 def _safetensors() -> Any:
@@ -290,8 +307,9 @@ def _latent_model(tensors: Tensors) -> LatentModel:
         scales[1],
         scales[2][order],
     )
+    ordered = np.ascontiguousarray(biases[2][:, order])
     return LatentModel(
-        net, (biases[0], biases[1], np.ascontiguousarray(biases[2][:, order])), _tables(tensors)
+        net, (biases[0], biases[1], ordered), _tables(tensors), _mixer_state(tensors, n_channels)
     )
 
 
@@ -338,6 +356,17 @@ def _tables(tensors: Tensors) -> Tables:
         return make_tables(offsets, sizes, cumulative.astype(np.uint32))
     except ValueError as error:
         raise InvalidFrame(f"tables of a network: {error}") from error
+
+
+def _mixer_state(
+    tensors: Tensors, n_channels: int
+) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int32]] | None:
+    """Give the counters and weights that mixed decisions begin with, if there are any."""
+    if COUNTERS not in tensors and WEIGHTS not in tensors:
+        return None
+    counters = _tensor(tensors, COUNTERS, np.uint16, 1, (count_counters(n_channels),))
+    weights = _tensor(tensors, WEIGHTS, np.int16, 1, (count_weights(n_channels),))
+    return long_counters(counters), weights.astype(np.int32) * WEIGHT_UNIT
 
 
 def _tensor(

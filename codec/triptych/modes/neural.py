@@ -42,7 +42,7 @@ __all__ = ["AE", "GAN"]
 I32 = npt.NDArray[np.int32]
 
 DEFAULT_QUALITY = 50
-REALISM = 0.5
+REALISM = 0.75
 """What mode "gan" shows by default: where a network that had no part in training likes it best."""
 PATCH = 16
 FRAME_IMAGES, FRAME_PIXELS = 512, 1 << 22
@@ -50,7 +50,7 @@ FRAME_IMAGES, FRAME_PIXELS = 512, 1 << 22
 CHUNK_PIXELS = 1 << 18
 """Pixels that networks work on at a time."""
 PASSES = {
-    "whole": {"fast": 0, "default": 2, "max": 12},
+    "whole": {"fast": 0, "default": 4, "max": 12},
     "patches": {"fast": 0, "default": 0, "max": 6},
 }
 """How often latents are improved after rounding; most is gained in the first two."""
@@ -88,7 +88,8 @@ class Neural:
         if options.target_size is not None or options.target_psnr is not None:
             return _search(panel, sets, options)
         quality = DEFAULT_QUALITY if options.quality is None else options.quality
-        return build_body(panel.latents(sets, quality, options.effort), quality, panel.book.latents)
+        latents = panel.latents(sets, quality, options.effort)
+        return build_body(latents, quality, panel.book.latents, options.effort)
 
     def decode_frame(
         self,
@@ -129,7 +130,7 @@ class Neural:
     ) -> list[dict[str, object]]:
         """Say of each image how it was coded."""
         head = parse_head(body)
-        return [{"coder": "tables", "quality": head.quality} for _ in shapes]
+        return [{"coder": "tables" if head.lanes else "mixed", "quality": head.quality} for _ in shapes]
 
 
 def _known(dictionary: Dictionary | None) -> Dictionary:
@@ -362,7 +363,7 @@ def _search(panel: _Panel, sets: Sequence[Sequence[Pixels]], options: Options) -
     while low <= high:
         middle = (low + high) // 2
         latents = panel.latents(sets, middle, options.effort)
-        body = build_body(latents, middle, panel.book.latents)
+        body = build_body(latents, middle, panel.book.latents, options.effort)
         good = len(body) <= size if size is not None else _psnr(panel, sets, latents, middle) >= (psnr or 0)
         if good:
             found = body
