@@ -19,7 +19,7 @@ import triptych
 from PIL import Image
 from triptych.dictionary import NEURAL_PREFIX, Dictionary, load_dictionary, shipped_dictionaries
 
-from bench import features, lossy
+from bench import features, lossy, ours_pca
 from bench.curves import collect, curve
 from bench.image_sets import Collection, cut_mosaic, judge, mosaic_codec
 from bench.lossy import LossyFile
@@ -248,6 +248,8 @@ def gan_faces(setup: Setup) -> Section:
     shown: dict[str, tuple[float, Pixels]] = {}
     for realism in (0.0, 0.25, 0.5, 0.75, 1.0):
         shown[f"realism {realism:g}"] = (len(data) / len(faces), decode(path, "faces", realism, data))
+    pca = _pca_beside(_book(path, "faces"), faces, len(data))
+    shown["PCA, the same basis"] = (len(pca[0]) / len(faces), pca[1])
     files = [lossy.WEBP.encode(face, _SMALLEST_WEBP) for face in faces]
     shown["WebP files, quality 0"] = (
         statistics.mean(map(len, files)),
@@ -281,6 +283,21 @@ def gan_faces(setup: Setup) -> Section:
     return section
 
 
+def _pca_beside(book: Dictionary, faces: Pixels, n_bytes: int) -> tuple[bytes, Pixels]:
+    """Give the finest stream of the PCA panel with the networks' basis that is no larger; its images."""
+    tensors = import_module("triptych.fit.networkbook").load_network(book).tensors
+    components = Dictionary.build("components", {"total_variance": 1.0}, tensors["basis"].tobytes())
+    low, high, best = 0, 100, b""
+    while low <= high:
+        quality = (low + high) // 2
+        data = ours_pca.encode_with_book(components, faces, quality)
+        if len(data) <= n_bytes:
+            best, low = data, quality + 1
+        else:
+            high = quality - 1
+    return best, ours_pca.decode_collection(components, best)
+
+
 def _draw_sheet(target: Path, faces: Pixels, shown: dict[str, tuple[float, Pixels]]) -> None:
     """Draw twelve faces, a column for each way to show them, twice as large."""
     from PIL import ImageDraw
@@ -294,4 +311,4 @@ def _draw_sheet(target: Path, faces: Pixels, shown: dict[str, tuple[float, Pixel
         for y in range(rows):
             face = Image.fromarray(images[y]).resize((side, side), Image.Resampling.LANCZOS)
             sheet.paste(face, (x * side, y * side + 28))
-    sheet.save(target)
+    sheet.save(target, quality=88)
