@@ -112,7 +112,11 @@ def ae_faces(setup: Setup) -> Section:
     section.tables.append(Table(f"{faces.name}, each quality", ("codec", "quality", "bytes", "PSNR"), rows))
 
     def at(name: str, wanted: float) -> float | None:
-        found = rate_at(curve(points, name, faces.name, "mean_psnr"), wanted)
+        """Give bytes at a PSNR; where the coarsest is finer than that, its bytes, which are more than due."""
+        measured = curve(points, name, faces.name, "mean_psnr")
+        found = rate_at(measured, wanted)
+        if found is None and measured and wanted < min(value for _, value in measured):
+            found = min(rate for rate, _ in measured)
         return None if found is None else found / n
 
     rows = []
@@ -221,15 +225,20 @@ def ae_prior(setup: Setup) -> Section:
         panel = neural._Panel(_book(path, name))
         for quality in (25, 50, 75):
             symbols = panel.latents([images], quality, "fast")
-            body = latents.build_body(symbols, quality, panel.book.latents)
+            tables, body = (
+                latents.build_body(symbols, quality, panel.book.latents, effort)
+                for effort in ("fast", "default")
+            )
             level = torch.full((len(images),), quality * (panel.book.n_levels - 1) / 100)
             with torch.no_grad():
                 values = torch.from_numpy(symbols[0].astype(np.float32))
                 mean, log_scale = panel.loaded.codec.context(values, level)
                 bits = float(layers.logistic_bits(values, mean, log_scale).sum())
-            rows.append((f"{name}, quality {quality}", bits / 8, len(body), 8 * len(body) / bits))
-    section.tables.append(Table("bytes", ("what", "float network", "body", "ratio"), rows))
-    worst = max(float(row[3]) for row in rows if isinstance(row[3], float))
+            ratios = (8 * len(tables) / bits, 8 * len(body) / bits)
+            rows.append((f"{name}, quality {quality}", bits / 8, len(tables), len(body), *ratios))
+    columns = ("what", "float network", "tables (fast)", "default", "ratio", "ratio, default")
+    section.tables.append(Table("bytes", columns, rows))
+    worst = max(float(row[5]) for row in rows if isinstance(row[5], float))
     section.goals.append(Goal("integers + coding / float network, the worst", worst, 1.003))
     return section
 
