@@ -103,6 +103,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--core-seconds", type=float)
     parser.add_argument("--gan", type=Path, help="stage two, for this dictionary")
+    parser.add_argument("--start", type=Path, help="stage one goes on from this dictionary")
     parser.add_argument("--rate", type=float)
     parser.add_argument("--anneal", type=float)
     parser.add_argument("--average", type=float)
@@ -127,7 +128,7 @@ def main() -> None:
         "gan" if given.gan else "ae",
         read_pack(given.data, given.name),
         neural.Training(given.work, budget, say, given.seed, schedule, stop=stop),
-        load_dictionary(given.gan) if given.gan else None,
+        load_dictionary(given.gan or given.start) if given.gan or given.start else None,
     )
     if not distributed.is_initialized() or distributed.get_rank() == 0:
         if given.state:

@@ -439,6 +439,17 @@ def test_a_gan_needs_the_encoder(tmp_path):
         train(tmp_path, collection(3), "gan", bare)
 
 
+def test_training_goes_on_from_a_dictionary(tmp_path):
+    book = small_network("whole")
+    images = [np.random.default_rng(i).integers(0, 256, (16, 16, 3), np.uint8) for i in range(40)]
+    same = fit_networks("ae", images, Training(tmp_path / "none", 0.0), book)
+    further = fit_networks("ae", images, Training(tmp_path / "some", 0.3), book)
+    old, new = load_network(book).tensors, load_network(further).tensors
+    assert np.array_equal(load_network(same).tensors["context.b"], old["context.b"])
+    assert not np.array_equal(new["coding.log_ungain"], old["coding.log_ungain"])
+    assert load_network(further).architecture == "whole"
+
+
 def test_images_of_another_shape_for_a_gan(tmp_path):
     with pytest.raises(tp.TriptychError):
         train(tmp_path, [np.zeros((9, 9, 3), np.uint8)] * 40, "gan", small_network("whole"))

@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     "--embed/--no-embed", default=None, help="PCA: the dictionary is to travel in a stream, or to serve many."
 )
 @click.option(
-    "-D", "--dictionary", metavar="DICT", help="gan: the networks of fit ae that get a second decoder."
+    "-D",
+    "--dictionary",
+    metavar="DICT",
+    help="gan: the networks that get a second decoder. ae: networks to train further.",
 )
 @click.option(
     "--core-seconds",

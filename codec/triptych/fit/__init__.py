@@ -48,7 +48,7 @@ def fit(
     images : iterable
         Anything `Writer.write` takes; read once, and for networks held in memory.
     dictionary : Dictionary, path, id or name
-        For `"gan"`: what `fit("ae", ...)` gave.
+        For `"gan"`: what `fit("ae", ...)` gave. For `"ae"`: networks to train further.
     core_seconds : float
         How long networks train, in seconds of processor time.
     checkpoint : path

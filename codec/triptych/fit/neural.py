@@ -126,7 +126,7 @@ def fit_networks(
     training : Training
         How.
     start : Dictionary or None
-        For "gan" the trained autoencoder.
+        For "gan" the trained autoencoder; for "ae" one whose training is to go on, without its optimiser.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def fit_networks(
         if start is None or start.kind != KIND:
             raise InvalidOption("fit gan goes on from a dictionary of fit ae: give it as dictionary (-D)")
         return _fit_gan(images, training, start, device)
-    codec, basis = _begin(images, training, device)
+    codec, basis = _begin(images, training, device) if start is None else _go_on(images, start, device)
     whole = isinstance(codec, WholeCodec)
     source, held = _divide(images, whole, device)
     schedule = _schedule(WHOLE_SCHEDULE if whole else PATCH_SCHEDULE, training)
@@ -163,6 +163,17 @@ def fit_networks(
     trainer.use_averages()
     content, encoder = export_codec(codec, None, basis)
     return _dictionary(codec, content, encoder, trainer, len(images), {})
+
+
+def _go_on(images: Sequence[Pixels], start: Dictionary, device: torch.device) -> tuple[Codec, bytes | None]:
+    """Give the codec of a dictionary, to be trained further."""
+    if not start.encoder:
+        raise InvalidOption("training goes on from a dictionary with its encoder: the file that fit ae wrote")
+    book = load_network(start)
+    codec = load_codec(book, parse_tensors(start.encoder)[0]).codec
+    _check_images(images, codec)
+    codec.requires_grad_(True).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return codec, book.tensors["basis"].tobytes() if isinstance(codec, WholeCodec) else None
 
 
 def _fit_gan(
