@@ -382,8 +382,8 @@ def decode_latents(data: bytes) -> None:
     new = parse_head(memoryview(again))
     # Zeros may come after mixed decisions, as after every message of the range coder.
     messages = [data[at.begin : at.end].rstrip(b"\0") for data, at in ((again, new), (body, head))]
-    assert new.lanes != head.lanes or messages[0] == messages[1]
-    assert not head.lanes or again == body[: head.end]
+    same = again == body[: head.end] if head.lanes else messages[0] == messages[1]
+    assert new.lanes != head.lanes or same
     shape = (16 * grid.rows - 3, 16 * grid.columns - 9, 3)
     others = minidecode.decode_latents(body, [shape] * n, _network().payload)
     assert np.array_equal(np.stack(others), np.concatenate(found))

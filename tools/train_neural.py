@@ -23,16 +23,12 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import distributed
-from triptych import encode
 from triptych.dictionary import Dictionary, load_dictionary
 from triptych.fit import neural
 from triptych.fit.networkbook import build_network, load_network
 from triptych.images import Pixels
-from triptych.limits import Limits
-from triptych.modes.latents import Grid, parse_body
 from triptych.modes.latentstate import learn_state
-from triptych.scan import scan
-from triptych.source import open_source
+from triptych.modes.neural import Panel
 
 PACKS = {
     "photo": ("photos/photos256_clean_*.avif", 256),
@@ -59,16 +55,12 @@ def read_pack(folder: Path, name: str) -> list[Pixels]:
 
 def with_state(book: Dictionary, images: list[Pixels]) -> Dictionary:
     """Give a dictionary in which mixed decisions begin with what some images have taught them."""
-    network = load_network(book)
+    panel, network = Panel(book), load_network(book)
     random = np.random.default_rng(0)
     frames = []
     for number in random.permutation(len(images))[:STATE_IMAGES]:
         quality = int(random.integers(0, 101))
-        data = encode(images[number], mode="ae", dictionary=book, quality=quality, effort="fast", embed=False)
-        item = next(item for item in scan(open_source(data), Limits()) if item.images is not None)
-        grids = [Grid(-(-shape.height // 16), -(-shape.width // 16)) for shape in item.images.shapes]
-        _, symbols = parse_body(item.images.body, grids, network.latents)
-        frames.append((quality, symbols[0]))
+        frames.append((quality, panel.latents([[images[number]]], quality, "fast")[0]))
     tensors = dict(network.tensors) | learn_state(frames, network.latents)
     content = build_network(network.architecture, network.config, tensors)
     return Dictionary.build(book.kind, book.params, content, encoder=book.encoder)

@@ -410,7 +410,7 @@ def test_a_device_without_room(monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     for name in ("_quantize", "_generate"):
-        monkeypatch.setattr(neural._Panel, name, fail)
+        monkeypatch.setattr(neural.Panel, name, fail)
     for call in (lambda: encode(image), lambda: tp.decode(stream)):
         with pytest.raises(DeviceExhausted, match=r"no room for .* images of .* pixels"):
             call()

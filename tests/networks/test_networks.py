@@ -12,7 +12,7 @@ from smallnet import SHAPE, small_codec
 from triptych.networks.context import ContextNet
 from triptych.networks.discriminator import Discriminator, discriminator_loss, notch
 from triptych.networks.layers import at_levels, logistic_bits
-from triptych.networks.patches import HALO, PATCH, PatchCodec, PatchConfig
+from triptych.networks.patches import PATCH, PatchCodec, PatchConfig
 from triptych.networks.whole import WholeCodec, WholeConfig, group_bounds
 
 ARCHITECTURES = pytest.mark.parametrize("architecture", ["whole", "patches"])
@@ -176,32 +176,32 @@ def test_bits_are_those_of_a_distribution(mean, log_scale):
     assert 0.999 < float((2.0**-bits).sum()) < 1.003
 
 
-def test_nothing_of_a_patch_codec_looks_beyond_its_halo():
-    """With the depths that are the default ones, in E and in G; one position changes in a row of them."""
-    default, random = PatchConfig(), np.random.default_rng(4)
-    small = PatchConfig(
-        4, (1.0, 2.0), (0, 4), 16, 1, (2, 2, 2), default.encoder_depths, (2, 2, 2), default.depths
-    )
+@pytest.mark.parametrize("depths", [((1, 2, 2), (1, 1, 2)), ((3, 0, 1), (0, 3, 4)), ((0, 1, 0), (2, 2, 0))])
+def test_nothing_of_a_patch_codec_looks_beyond_its_halo(depths):
+    """The first depths are the default ones, of E and G; one position changes in a row of them."""
+    random = np.random.default_rng(4)
+    small = PatchConfig(4, (1.0, 2.0), (0, 4), 16, 1, (2, 2, 2), depths[0], (2, 2, 2), depths[1])
+    halo = small.halo
     codec = PatchCodec(small, torch.randn(4, 768) / 28, torch.ones(4)).double()
     for values in codec.parameters():
         values.copy_(torch.from_numpy(random.normal(0, 0.4, values.shape)))
     level = torch.tensor([0.5], dtype=torch.float64)
-    grid = 2 * HALO + 8
+    grid = 2 * halo + 8
     middle = grid // 2
     pictures = torch.rand(1, 3, PATCH, PATCH * grid).double()
     other = pictures.clone()
     other[..., PATCH * middle : PATCH * (middle + 1)] += 0.5
     changed = (codec.latents(pictures, level) != codec.latents(other, level)).any(1).any(1)[0]
     seen = changed.nonzero().flatten()
-    assert seen.min() >= middle - HALO
-    assert seen.max() <= middle + HALO
+    assert seen.min() >= middle - halo
+    assert seen.max() <= middle + halo
     latents = torch.randn(1, 4, 1, grid).double()
     other = latents.clone()
     other[..., middle] += 1
     shown = (codec.generate(latents, level) != codec.generate(other, level)).any(1).any(1)[0]
     seen = shown.nonzero().flatten()
-    assert seen.min() >= PATCH * (middle - HALO)
-    assert seen.max() < PATCH * (middle + HALO + 1)
+    assert seen.min() >= PATCH * (middle - halo)
+    assert seen.max() < PATCH * (middle + halo + 1)
 
 
 @pytest.mark.parametrize("shape", [(16, 16, 3), (20, 33, 1), (5, 7, 2), (48, 16, 4)])

@@ -222,7 +222,7 @@ def ae_prior(setup: Setup) -> Section:
         ("faces", setup.ae_faces, _faces(setup).pixels),
         ("photo", setup.ae_photo, photographs(setup.data, 1)[0].pixels[None]),
     ):
-        panel = neural._Panel(_book(path, name))
+        panel = neural.Panel(_book(path, name))
         for quality in (25, 50, 75):
             symbols = panel.latents([images], quality, "fast")
             tables, body = (

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from triptych.errors import ExtraMissing
-from triptych.networks.codec import LatentCodec
 from triptych.networks.discriminator import Discriminator, discriminator_loss
 from triptych.networks.patches import Generator as PatchGenerator
 from triptych.networks.patches import PatchCodec
@@ -122,6 +121,7 @@ class Adversary:
             symbols = codec.quantize(codec.latents(images, level), level)
             coordinates = codec.coordinates(symbols, level)
             condition = codec.condition(coordinates)
+        # Generator and codec are of one kind: `notched_generator` made it for this codec.
         shown = codec.generate_with(self.generator, coordinates, level)  # type: ignore[arg-type]
         truth = self._teach(images, shown.detach(), condition)
         self.judge.requires_grad_(False)
@@ -154,8 +154,3 @@ class Adversary:
         torch.autograd.backward(loss)
         self.optimizer.step()
         return loss.item()
-
-
-def begin_generator(codec: LatentCodec, generator: nn.Module) -> None:
-    """Begin where the autoencoder's generator is."""
-    generator.load_state_dict(codec.generator.state_dict())  # type: ignore[union-attr]

@@ -22,14 +22,20 @@ from torch import Tensor, distributed, nn
 
 from triptych.dictionary import Dictionary
 from triptych.errors import InvalidImage, InvalidOption
-from triptych.fit.adversary import Adversary, begin_generator
+from triptych.fit.adversary import Adversary
 from triptych.fit.basis import parse_content
 from triptych.fit.components import fit_components
 from triptych.fit.networkbook import KIND, load_network, parse_tensors
-from triptych.fit.trained import basis_tensors, export_codec, load_codec, notched_generator
+from triptych.fit.trained import (
+    add_realism,
+    basis_tensors,
+    export_codec,
+    load_codec,
+    notched_generator,
+)
 from triptych.fit.training import Schedule, Trainer
 from triptych.images import Pixels
-from triptych.networks.device import choose_device, put
+from triptych.networks.device import choose_device, put, settle
 from triptych.networks.patches import PATCH, PatchCodec, PatchConfig
 from triptych.networks.whole import WholeCodec, WholeConfig
 from triptych.options import Options
@@ -161,7 +167,7 @@ def fit_networks(
     codec.context.faked = True
     trainer.run()
     trainer.use_averages()
-    content, encoder = export_codec(codec, None, basis)
+    content, encoder = export_codec(codec, basis=basis)
     return _dictionary(codec, content, encoder, trainer, len(images), {})
 
 
@@ -172,7 +178,8 @@ def _go_on(images: Sequence[Pixels], start: Dictionary, device: torch.device) ->
     book = load_network(start)
     codec = load_codec(book, parse_tensors(start.encoder)[0]).codec
     _check_images(images, codec)
-    codec.requires_grad_(True).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    codec.requires_grad_(True)
+    settle(codec, device)
     return codec, book.tensors["basis"].tobytes() if isinstance(codec, WholeCodec) else None
 
 
@@ -185,7 +192,7 @@ def _fit_gan(
     codec = load_codec(book, parse_tensors(start.encoder)[0]).codec.to(device)
     _check_images(images, codec)
     generator = notched_generator(codec).to(device)
-    begin_generator(codec, generator)
+    generator.load_state_dict(codec.generator.state_dict())
     whole = isinstance(codec, WholeCodec)
     source, _ = _divide(images, whole, device)
     schedule = _schedule(GAN_SCHEDULE | ({} if whole else {"batch": 4}), training)
@@ -207,8 +214,7 @@ def _fit_gan(
     trainer.resume()
     trainer.run()
     trainer.use_averages()
-    basis = book.tensors["basis"].tobytes() if whole else None
-    content, _ = export_codec(codec, generator, basis, book)
+    content = add_realism(book, generator)
     return _dictionary(codec, content, start.encoder, trainer, len(images), {"ae": start.id})
 
 
@@ -277,7 +283,7 @@ def _begin(images: Sequence[Pixels], training: Training, device: torch.device) -
         numbers = generator.integers(len(images), size=START_CROPS)
         sample = np.stack([_crop(images[i], generator) for i in numbers])
     codec.start(torch.from_numpy(sample).permute(0, 3, 1, 2).float() / 255)
-    codec.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    settle(codec, device)
     return codec, start.get("basis")
 
 

@@ -46,6 +46,7 @@ MAX_DEPTH = 64
 """Residual blocks at one scale."""
 FREE_WEIGHTS = 1 << 22
 """An encoder that is not there may have been so large, whatever the rest is."""
+_REALISM = "realism."
 _DECODING = ("log_ungain", "shift", "deviation")
 _ENCODING = ("log_gain", "prior", "log_lambda")
 
@@ -59,10 +60,7 @@ class Loaded(NamedTuple):
 
 
 def export_codec(
-    codec: WholeCodec | PatchCodec,
-    realism: nn.Module | None = None,
-    basis: bytes | None = None,
-    book: NetworkBook | None = None,
+    codec: WholeCodec | PatchCodec, realism: nn.Module | None = None, basis: bytes | None = None
 ) -> tuple[bytes, bytes]:
     """Give the content of a dictionary of kind "network", and of its encoder.
 
@@ -74,18 +72,11 @@ def export_codec(
         A generator trained as a GAN.
     basis : bytes or None
         For a `WholeCodec`: the content of the dictionary of components that its rows are.
-    book : NetworkBook or None
-        Where the codec comes from: all that decides symbols stays as it is there, to the last bit.
     """
     state = codec.state_dict()
-    tensors: dict[str, Array]
-    if book is not None:
-        kept = ("context.", "tables.", "coding.", "generator.")
-        tensors = {name: values for name, values in book.tensors.items() if name.startswith(kept)}
-    else:
-        tensors = export_context(codec.context) | logistic_tables()
-        tensors |= pack_weights({name: _array(state[name]).reshape(-1) for name in _DECODING}, "coding.")
-        tensors |= pack_weights(_arrays(codec.generator), "generator.")
+    tensors: dict[str, Array] = export_context(codec.context) | logistic_tables()
+    tensors |= pack_weights({name: _array(state[name]).reshape(-1) for name in _DECODING}, "coding.")
+    tensors |= pack_weights(_arrays(codec.generator), "generator.")
     if isinstance(codec, WholeCodec):
         if basis is None:
             raise ValueError("a codec of whole images goes with the basis it was trained on")
@@ -95,11 +86,17 @@ def export_codec(
         architecture = "patches"
         tensors |= pack_weights({"rows": _array(codec.rows)}, "")
     if realism is not None:
-        tensors |= pack_weights(_arrays(realism), "realism.")
+        tensors |= pack_weights(_arrays(realism), _REALISM)
     content = build_network(architecture, codec.config.to_json(), tensors)
     encoder = pack_weights({name: _array(state[name]).reshape(-1) for name in _ENCODING}, "coding.")
     encoder |= pack_weights(_arrays(codec.encoder), "encoder.")
     return content, build_tensors(encoder, {})
+
+
+def add_realism(book: NetworkBook, realism: nn.Module) -> bytes:
+    """Give a book's content with a generator trained as a GAN; all else stays, to the last bit."""
+    kept = {name: values for name, values in book.tensors.items() if not name.startswith(_REALISM)}
+    return build_network(book.architecture, book.config, kept | pack_weights(_arrays(realism), _REALISM))
 
 
 def load_codec(book: NetworkBook, encoder: Tensors | None) -> Loaded:
@@ -111,7 +108,6 @@ def load_codec(book: NetworkBook, encoder: Tensors | None) -> Loaded:
         Tensors are missing, or have other shapes than the networks of this configuration.
     """
     try:
-        codec: WholeCodec | PatchCodec
         codec = _untrained(book)
         _load_coding(codec, read_weights(book.tensors, "coding."))
         load_context(codec.context, book)
@@ -120,7 +116,7 @@ def load_codec(book: NetworkBook, encoder: Tensors | None) -> Loaded:
             _load_coding(codec, read_weights(encoder, "coding."))
             _load_weights(codec.encoder, read_weights(encoder, "encoder."))
         realism = None
-        weights = book.weights("realism.")
+        weights = book.weights(_REALISM)
         if weights:
             realism = notched_generator(codec)
             _load_weights(realism, weights)

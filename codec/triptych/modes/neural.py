@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from triptych.fit.trained import Loaded
 
-__all__ = ["AE", "GAN"]
+__all__ = ["AE", "GAN", "Panel"]
 
 I32 = npt.NDArray[np.int32]
 
@@ -54,8 +54,8 @@ PASSES = {
     "patches": {"fast": 0, "default": 0, "max": 6},
 }
 """How often latents are improved after rounding; most is gained in the first two."""
-TILE, HALO = 64, 8
-"""Positions of a tile, and those around it that its networks look at: see `triptych.networks.patches`."""
+TILE = 64
+"""Rows and columns of positions in a tile of a large picture."""
 
 
 class Neural:
@@ -77,7 +77,7 @@ class Neural:
             raise InvalidOption("lossless belongs to mode 'kmeans': networks are lossy")
         if options.n_components is not None or options.variance is not None:
             raise InvalidOption("n_components and variance belong to mode 'pca'")
-        panel = _Panel(_known(dictionary))
+        panel = Panel(_known(dictionary))
         if not panel.loaded.encodes:
             raise DictionaryMismatch(
                 "this dictionary came without its encoder, so it can decode but not encode"
@@ -104,7 +104,7 @@ class Neural:
         """Give images `start` to `stop - 1`; see `triptych.modes.base.Mode.decode_frame`."""
         if n_components is not None:
             raise InvalidOption("n_components: latents of a network have no first few that could stand alone")
-        panel = _Panel(_known(dictionary))
+        panel = Panel(_known(dictionary))
         if realism is None:
             panel.check_realism(self.realism)
         grids = [panel.grid(shape, InvalidFrame) for shape in shapes]
@@ -147,24 +147,21 @@ def _known(dictionary: Dictionary | None) -> Dictionary:
 def _load(dictionary: Dictionary) -> Loaded:
     """Build the networks of a dictionary, on the GPU if there is one."""
     try:
-        import torch
-
         from triptych.fit.trained import load_codec
-        from triptych.networks.device import choose_device
+        from triptych.networks.device import choose_device, settle
     except ImportError as error:
         raise ExtraMissing(
             "modes 'ae' and 'gan' need torch and safetensors: pip install 'triptych[neural]'"
         ) from error
     encoder = parse_tensors(dictionary.encoder)[0] if dictionary.encoder else None
     loaded = load_codec(load_network(dictionary), encoder)
-    device = choose_device()
     for module in (loaded.codec, loaded.realism):
         if module is not None:
-            module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            settle(module, choose_device())
     return loaded
 
 
-class _Panel:
+class Panel:
     """A dictionary at work: pixels to latents and back."""
 
     def __init__(self, dictionary: Dictionary) -> None:
@@ -261,30 +258,18 @@ class _Panel:
         values = put(images.transpose(0, 3, 1, 2), self.device)
         level = self._level(len(images), quality)
         if self.book.architecture == "whole":
-            values = values.float() / 255
-            symbols = codec.quantize(codec.latents(values, level), level)
-            side = 1
+            latents = codec.latents(values.float() / 255, level)
         else:
-            latents = _tiled(lambda part: codec.latents(part.float() / 255, level), values, PATCH, 1)
-            symbols = codec.quantize(latents, level)
-            side = PATCH
+            latents = self._tiled(lambda part: codec.latents(part.float() / 255, level), values, PATCH, 1)
+        symbols = codec.quantize(latents, level)
         if passes:
+            sides = [values.shape[axis] // symbols.shape[axis] for axis in (2, 3)]
             for top in range(0, symbols.shape[2], TILE):
                 for left in range(0, symbols.shape[3], TILE):
                     # What lies around a tile is not looked at: it changes which steps are taken, no more.
-                    tile = symbols[:, :, top : top + TILE, left : left + TILE]
-                    part = values
-                    if side > 1:
-                        part = (
-                            values[
-                                :,
-                                :,
-                                top * side : (top + TILE) * side,
-                                left * side : (left + TILE) * side,
-                            ]
-                            .float()
-                            .div(255)
-                        )
+                    rows, columns = slice(top, top + TILE), slice(left, left + TILE)
+                    part = values[:, :, _scaled(rows, sides[0]), _scaled(columns, sides[1])].float() / 255
+                    tile = symbols[:, :, rows, columns]
                     tile.copy_(refine(codec, part, tile, level, passes))
         # What no decoder would take (an encoder can ask for anything) does not get into a stream.
         return symbols.nan_to_num(0).clamp(-MAX_SYMBOL, MAX_SYMBOL).to(torch.int32)
@@ -303,14 +288,49 @@ class _Panel:
             coordinates = codec.coordinates(part, level)
             plain = codec.generator if realism < 1 else None
             images = [
+                # Both generators are of the codec's own kind: `load_codec` built them for it.
                 codec.generate_with(generator, coordinates, level) * share  # type: ignore[arg-type]
                 for generator, share in ((plain, 1 - realism), (self.loaded.realism, realism))
                 if generator is not None and share
             ]
             return (torch.stack(images).sum(0) * 255).round().clamp(0, 255).to(torch.uint8)
 
-        images = drawn(values) if self.book.architecture == "whole" else _tiled(drawn, values, 1, PATCH)
+        whole = self.book.architecture == "whole"
+        images = drawn(values) if whole else self._tiled(drawn, values, 1, PATCH)
         return images.permute(0, 2, 3, 1).contiguous()
+
+    def _tiled(self, work: Callable[[Tensor], Tensor], values: Tensor, into: int, out: int) -> Tensor:
+        """Do a large picture in tiles with halos, which change nothing: memory is that of a tile.
+
+        A position has `into` samples along each side of `values`, and `out` of what `work` gives.
+        """
+        import torch
+
+        config: Any = self.loaded.codec.config  # of patches: whole images are one position
+        halo = config.halo
+        rows, columns = values.shape[2] // into, values.shape[3] // into
+        if rows <= TILE + 2 * halo and columns <= TILE + 2 * halo:
+            return work(values)
+        lines = []
+        for top in range(0, rows, TILE):
+            line = []
+            for left in range(0, columns, TILE):
+                above, before = max(0, top - halo), max(0, left - halo)
+                tile = values[
+                    :,
+                    :,
+                    above * into : (top + TILE + halo) * into,
+                    before * into : (left + TILE + halo) * into,
+                ]
+                done = work(tile)[:, :, (top - above) * out :, (left - before) * out :]
+                line.append(done[:, :, : TILE * out, : TILE * out])
+            lines.append(torch.cat(line, 3))
+        return torch.cat(lines, 2)
+
+
+def _scaled(positions: slice, side: int) -> slice:
+    """Give the samples of positions."""
+    return slice(positions.start * side, positions.stop * side)
 
 
 def _whole_patches(image: Pixels) -> Pixels:
@@ -318,33 +338,6 @@ def _whole_patches(image: Pixels) -> Pixels:
     down, right = (-side % PATCH for side in image.shape[:2])
     padded = np.pad(image, ((0, down), (0, right), (0, 0)), "edge")
     return np.broadcast_to(padded, (*padded.shape[:2], 3))
-
-
-def _tiled(work: Callable[[Tensor], Tensor], values: Tensor, into: int, out: int) -> Tensor:
-    """Do a large picture in tiles with halos, which change nothing: memory is that of a tile.
-
-    A position has `into` samples along each side of `values`, and `out` of what `work` gives.
-    """
-    import torch
-
-    rows, columns = values.shape[2] // into, values.shape[3] // into
-    if rows <= TILE + 2 * HALO and columns <= TILE + 2 * HALO:
-        return work(values)
-    lines = []
-    for top in range(0, rows, TILE):
-        line = []
-        for left in range(0, columns, TILE):
-            above, before = max(0, top - HALO), max(0, left - HALO)
-            tile = values[
-                :,
-                :,
-                above * into : (top + TILE + HALO) * into,
-                before * into : (left + TILE + HALO) * into,
-            ]
-            done = work(tile)[:, :, (top - above) * out :, (left - before) * out :]
-            line.append(done[:, :, : TILE * out, : TILE * out])
-        lines.append(torch.cat(line, 3))
-    return torch.cat(lines, 2)
 
 
 def _fit_channels(pixels: Pixels, shape: Shape) -> Pixels:
@@ -356,7 +349,7 @@ def _fit_channels(pixels: Pixels, shape: Shape) -> Pixels:
     return np.ascontiguousarray(pixels)
 
 
-def _search(panel: _Panel, sets: Sequence[Sequence[Pixels]], options: Options) -> bytes:
+def _search(panel: Panel, sets: Sequence[Sequence[Pixels]], options: Options) -> bytes:
     """Meet a target: the finest quality whose body fits a size, or the coarsest that reaches a PSNR."""
     size, psnr = options.target_size, options.target_psnr
     low, high, found = 0, MAX_QUALITY, None
@@ -377,7 +370,7 @@ def _search(panel: _Panel, sets: Sequence[Sequence[Pixels]], options: Options) -
     return found
 
 
-def _psnr(panel: _Panel, sets: Sequence[Sequence[Pixels]], latents: Sequence[I32], quality: int) -> float:
+def _psnr(panel: Panel, sets: Sequence[Sequence[Pixels]], latents: Sequence[I32], quality: int) -> float:
     error, n = 0.0, 0
     for images, symbols in zip(sets, latents, strict=True):
         for image, drawn in zip(images, panel.draw(symbols, quality, 0.0), strict=True):

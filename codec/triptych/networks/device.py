@@ -7,12 +7,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def choose_device() -> torch.device:
     """Give the GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def settle(module: nn.Module, device: torch.device) -> None:
+    """Move a network to its device, laid out as convolutions there like it."""
+    module.to(device)
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this form
 
 
 def put(array: npt.NDArray[Any], device: torch.device) -> Tensor:
@@ -31,7 +37,8 @@ class Flight:
     """
 
     def __init__(self, tensor: Tensor) -> None:
-        self._landed: Any = torch.cuda.Event() if tensor.is_cuda else None  # type: ignore[no-untyped-call]
+        event: Any = torch.cuda.Event  # torch gives its constructor no types
+        self._landed = event() if tensor.is_cuda else None
         if self._landed is None:
             self._host = tensor
             return

@@ -49,8 +49,9 @@ class Residual(nn.Module):
         super().__init__()
         self.a = nn.Conv2d(width, width, 3, padding=1)
         self.b = nn.Conv2d(width, width, 3, padding=1)
-        nn.init.zeros_(self.b.bias)  # type: ignore[arg-type]
+        assert self.b.bias is not None
         with torch.no_grad():
+            self.b.bias.zero_()
             self.b.weight.mul_(0.3)
 
     def forward(self, x: Tensor) -> Tensor:

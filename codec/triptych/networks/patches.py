@@ -3,11 +3,12 @@
 E is a projection of patches on principal components plus a convolutional path down to 1/16; G is the
 transposed projection plus a path that sees latents and the picture they give. Both paths end in zeros, so
 training begins at the rate and the distortion of the KLT. There is no normalisation and the receptive field
-is bounded, so a large picture can be drawn in tiles with a halo: see `HALO`.
+is bounded, so a large picture can be drawn in tiles with a halo: see `PatchConfig.halo`.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 
 import torch
@@ -20,9 +21,6 @@ from triptych.networks.discriminator import notch
 from triptych.networks.layers import at_levels, rectify, residuals, zeroed
 
 PATCH = 16
-HALO = 8
-"""Rows and columns of latents that G looks at around a position: one convolution and `depths[2]` blocks at
-1/16 are 5, `depths[1]` blocks at 1/8 are less than 2, and the rest less than 1."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,18 @@ class PatchConfig:
     encoder_depths: tuple[int, int, int] = (1, 2, 2)
     widths: tuple[int, int, int] = (32, 64, 160)
     depths: tuple[int, int, int] = (1, 1, 2)
+
+    @property
+    def halo(self) -> int:
+        """How many rows and columns of latents E and G look at around a position.
+
+        A convolution at 1/16 and two in each block; two in each block at 1/8, half as wide; and at 1/4, a
+        quarter as wide, two more than two in each block.
+        """
+        return max(
+            math.ceil(1 + 2 * coarse + middle + (2 * fine + 2) / 4)
+            for fine, middle, coarse in (self.encoder_depths, self.depths)
+        )
 
     def to_json(self) -> dict[str, object]:
         """Give what `PatchConfig(**...)` takes."""
