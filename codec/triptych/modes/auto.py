@@ -1,25 +1,36 @@
-"""`mode="auto"`: which panel serves a picture best.
+"""`mode="auto"`: which panel serves a picture, or a collection, best.
 
-A dictionary says it, or an option that only one panel has. Else a picture of few colours (drawn, not taken)
-goes to the k-means panel, which keeps it exactly, and any other to the PCA panel.
+A dictionary says it, or an option that only one panel has. Where a target is given, the panels are weighed:
+the fewest bytes that reach the PSNR, or the highest PSNR in so many bytes. Else a picture of few colours
+(drawn, not taken) goes to the k-means panel, which keeps it exactly, and any other to the PCA panel.
+
+Panels that need torch are not weighed: their streams are for readers that have it, and so are asked for by
+name.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
 import numpy as np
 
-from triptych.dictionary import Dictionary
-from triptych.errors import InvalidImage
+from triptych.dictionary import Dictionary, shipped_dictionary
+from triptych.errors import InvalidImage, TargetUnreachable
 from triptych.images import MODES, Pixels, Shape, order_hint
 from triptych.modes.base import Mode, check_bands
 from triptych.modes.registry import get_mode
 from triptych.options import Options
 
-__all__ = ["choose_mode"]
+__all__ = ["Weighed", "choose_mode", "may_be_drawn", "measure_panel", "weigh_modes"]
 
 FEW_COLORS = 256
 SAMPLE = 1 << 14
 """Pixels that are looked at first: a photograph shows itself in these."""
+MANY_COLORS = 4
+"""A picture with more colours than pixels over this is no palette's, and costs no search for one."""
 
 
 def choose_mode(pixels: Pixels, options: Options, dictionary: Dictionary | None) -> Mode:
@@ -30,8 +41,107 @@ def choose_mode(pixels: Pixels, options: Options, dictionary: Dictionary | None)
         return get_mode(options.mode)
     if dictionary is not None:
         return get_mode({"palette": "kmeans", "network": "ae"}.get(dictionary.kind, "pca"))
-    drawn = options.n_colors != "auto" or options.keep or options.dither or options.lossless
-    return get_mode("kmeans" if drawn or _has_few_colors(pixels) else "pca")
+    return get_mode(weigh_modes([pixels], options).mode)
+
+
+class Weighed(NamedTuple):
+    """Which panel serves some pictures best, and why.
+
+    mode: its name. psnr: the mean in dB that the panels were asked for, None where none was or bytes were.
+    costs: what an image takes under each panel that meets that, in bytes (or what PSNR it has, where bytes
+    were asked for); none where a rule decided.
+    """
+
+    mode: str
+    why: str
+    psnr: float | None = None
+    costs: dict[str, float] = {}  # noqa: RUF012  # never changed
+
+    def to_json(self) -> dict[str, Any]:
+        """Give what the metadata of a stream keep of it."""
+        costs = {name: round(cost, 1) for name, cost in self.costs.items()}
+        psnr = None if self.psnr is None else round(self.psnr, 2)
+        known = {"mode": self.mode, "why": self.why, "psnr": psnr, "weighed": costs}
+        return {name: value for name, value in known.items() if value}
+
+
+def weigh_modes(sample: Sequence[Pixels], options: Options) -> Weighed:
+    """Choose the panel for pictures, (height, width, 1 to 4) each, without a dictionary.
+
+    One picture without a target is decided by its colours alone. Several are drawn or taken by what most of
+    them are; where they were taken, the k-means panel is asked for the PSNR that the quality gives under PCA,
+    since icons with soft edges have many colours and are drawn all the same.
+    """
+    if options.n_colors != "auto" or options.keep or options.dither or options.lossless:
+        return Weighed("kmeans", "an option that only k-means has")
+    if options.target_size is not None:
+        return _weigh_at_size(sample, options)
+    if options.target_psnr is None:
+        few = sum(map(_has_few_colors, sample))
+        if 2 * few >= len(sample):
+            return Weighed("kmeans", f"few colours, kept exactly ({few} of {len(sample)} pictures)")
+    if not may_be_drawn(sample) or (options.target_psnr is None and len(sample) == 1):
+        return Weighed("pca", "many colours")
+    psnr, costs = options.target_psnr, {}
+    for mode in ("pca", "kmeans"):
+        tried = measure_panel(mode, sample, options)
+        if tried is not None:
+            costs[mode] = tried[0]
+            if psnr is None:
+                psnr = tried[1]
+                options = dataclasses.replace(options, quality=None, target_psnr=psnr)
+    best = min(costs, key=costs.__getitem__, default="pca")
+    return Weighed(best, f"the fewest bytes an image at {psnr:.2f} dB", psnr, costs)
+
+
+def _weigh_at_size(sample: Sequence[Pixels], options: Options) -> Weighed:
+    """Choose the panel that shows pictures best in so many bytes for each."""
+    if not may_be_drawn(sample):
+        return Weighed("pca", "many colours")
+    shown: dict[str, float] = {}
+    for mode in ("kmeans", "pca"):
+        each = [measure_panel(mode, [pixels], options) for pixels in sample]
+        reached = [tried[1] for tried in each if tried]
+        if len(reached) == len(sample):
+            shown[mode] = sum(reached) / len(reached)
+    mode = max(shown, key=shown.__getitem__, default="pca")
+    return Weighed(mode, f"the highest PSNR in {options.target_size:,} bytes an image", None, shown)
+
+
+def measure_panel(mode_name: str, sample: Sequence[Pixels], options: Options) -> tuple[float, float] | None:
+    """Give bytes an image and the PSNR of them all, at most 99 dB; None: out of the panel's reach."""
+    mode = get_mode(mode_name)
+    name = mode.default_dictionary
+    dictionary = None if name is None else shipped_dictionary(name)
+    n_bytes, error, n_samples = 0, 0.0, 0
+    at = 0
+    while at < len(sample):
+        stop = at + mode.images_per_frame(Shape(*sample[at].shape), options, dictionary)
+        images, at = sample[at:stop], stop
+        shapes = [Shape(*image.shape) for image in images]
+        try:
+            body = mode.encode_frame(images, options, dictionary)
+        except TargetUnreachable:
+            return None
+        n_bytes += len(body)
+        for image, decoded in zip(
+            images, mode.decode_frame(memoryview(body), shapes, dictionary, 0, len(images)), strict=True
+        ):
+            difference = image.astype(np.int64) - decoded
+            error += float((difference * difference).sum())
+            n_samples += image.size
+    psnr = 10 * math.log10(255**2 * n_samples / error) if error else math.inf
+    return n_bytes / len(sample), min(psnr, 99.0)
+
+
+def may_be_drawn(sample: Sequence[Pixels]) -> bool:
+    """Say whether a palette may serve most pictures."""
+    n_plain = 0
+    for pixels in sample:
+        flat = pixels.reshape(-1, pixels.shape[2])
+        part = flat[:: max(1, len(flat) // SAMPLE)]
+        n_plain += _n_colors(part) * MANY_COLORS <= len(part) + FEW_COLORS
+    return 2 * n_plain >= len(sample)
 
 
 def _check_bands(shape: Shape, mode: str, dictionary: Dictionary | None) -> None:

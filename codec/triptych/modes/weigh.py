@@ -1,7 +1,8 @@
 """Which dictionary serves a collection best: its components, a block basis of its own, or the shipped one.
 
 All three are asked for the same PSNR on a sample of the collection, and pay for their dictionary: its bytes
-over the images it was learned from, nothing for the shipped one. `triptych.fit` calls this; streams never do.
+over the images it was learned from, nothing for the shipped one. What the k-means panel takes at that PSNR,
+which needs no dictionary, is reported beside them. `triptych.fit` calls this; streams never do.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from triptych.dictionary import Dictionary, shipped_dictionary
 from triptych.fit.blockbook import build_blocks
 from triptych.fit.ownblocks import fit_blocks
 from triptych.images import Pixels, Shape
+from triptych.modes.auto import may_be_drawn, measure_panel
 from triptych.modes.registry import get_mode
 from triptych.options import Options
 
@@ -48,6 +50,9 @@ def weigh(components: Dictionary, sample: Sequence[Pixels], n_images: int, optio
     weighed: dict[str, float | None] = {name: round(cost, 1) for name, cost in costs.items()}
     if own is None:
         weighed["blocks"] = None
+    if may_be_drawn(sample):
+        palettes = measure_panel("kmeans", sample, Options(target_psnr=psnr, seed=options.seed))
+        weighed["kmeans"] = None if palettes is None else round(palettes[0], 1)
     report = {"weighed": weighed, "weighed_psnr": round(psnr, 2)}
     known: Mapping[str, Any] = candidates[chosen].report
     return dataclasses.replace(candidates[chosen], report={**known, **report, "chosen": chosen})
