@@ -2,6 +2,7 @@
 
     python tools/train_neural.py photo|faces|emoji DATA --work DIR [-o OUT.tych] [--core-seconds 30000]
     python tools/train_neural.py faces DATA --work DIR --gan ae-faces.tych [-o OUT.tych]
+    python tools/train_neural.py faces DATA --work DIR --start ae-faces.tych --refined 4   # G alone
     torchrun --nproc-per-node 2 tools/train_neural.py ...     # two processes of one thread each, or two GPUs
 
 DATA is the folder of data packs. Training goes on from the work folder, also with a larger budget, and
@@ -96,6 +97,7 @@ def main() -> None:
     parser.add_argument("--core-seconds", type=float)
     parser.add_argument("--gan", type=Path, help="stage two, for this dictionary")
     parser.add_argument("--start", type=Path, help="stage one goes on from this dictionary")
+    parser.add_argument("--refined", type=int, default=0, help="G alone, on latents after so many passes")
     parser.add_argument("--rate", type=float)
     parser.add_argument("--anneal", type=float)
     parser.add_argument("--average", type=float)
@@ -119,7 +121,7 @@ def main() -> None:
     book = neural.fit_networks(
         "gan" if given.gan else "ae",
         read_pack(given.data, given.name),
-        neural.Training(given.work, budget, say, given.seed, schedule, stop=stop),
+        neural.Training(given.work, budget, say, given.seed, schedule, refined=given.refined, stop=stop),
         load_dictionary(given.gan or given.start) if given.gan or given.start else None,
     )
     if not distributed.is_initialized() or distributed.get_rank() == 0:

@@ -26,11 +26,11 @@ from triptych.fit.networkbook import (
     read_weights,
 )
 from triptych.fit.trained import (
-    add_realism,
     export_context,
     load_codec,
     load_context,
     logistic_tables,
+    replace_generator,
 )
 from triptych.networks.layers import logistic_bits
 
@@ -287,7 +287,7 @@ def test_a_book_that_was_loaded_is_kept_to_the_last_bit(architecture):
     first = load_network(small_network(architecture))
     book = NetworkBook(first.architecture, first.config, dict(first.tensors) | learned)
     other = load_codec(load_network(small_network(architecture, seed=1)), None).realism
-    tensors, _ = parse_tensors(add_realism(book, other))
+    tensors, _ = parse_tensors(replace_generator(book, other, realism=True))
     assert tensors.keys() == book.tensors.keys()
     changed = {name for name, values in tensors.items() if not np.array_equal(values, book.tensors[name])}
     assert changed

@@ -392,6 +392,21 @@ def test_a_gan_is_a_second_decoder_of_the_same_bytes(tmp_path, autoencoder, face
 
 
 @pytest.mark.slow
+def test_a_generator_goes_on_alone_on_refined_latents(tmp_path, autoencoder, faces):
+    book = autoencoder[0]
+    refined = train(tmp_path, faces, "ae", book, None, core_seconds=1.5, refined=2)
+    before, after = load_network(book).tensors, load_network(refined).tensors
+    assert before.keys() == after.keys()
+    changed = {name for name, values in before.items() if not np.array_equal(values, after[name])}
+    assert changed
+    assert all(name.startswith("generator.") for name in changed)
+    assert refined.encoder == book.encoder
+    assert {"psnr_0", "cost_4", "loss"} <= refined.curve[-1].keys()
+    with pytest.raises(InvalidOption, match="after all else"):
+        train(tmp_path / "none", faces, refined=2)
+
+
+@pytest.mark.slow
 def test_patches_are_learned(tmp_path, monkeypatch):
     monkeypatch.setattr(neural, "SAMPLE_PATCHES", 3000)
     monkeypatch.setattr(neural, "START_CROPS", 8)

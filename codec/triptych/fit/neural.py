@@ -18,25 +18,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
 
 from triptych.dictionary import Dictionary
 from triptych.errors import InvalidImage, InvalidOption
 from triptych.fit.adversary import Adversary
 from triptych.fit.basis import parse_content
 from triptych.fit.components import fit_components
-from triptych.fit.networkbook import KIND, load_network, parse_tensors
+from triptych.fit.networkbook import KIND, NetworkBook, load_network, parse_tensors
 from triptych.fit.trained import (
-    add_realism,
     basis_tensors,
     export_codec,
     load_codec,
     notched_generator,
+    replace_generator,
 )
 from triptych.fit.training import Schedule, Trainer
 from triptych.images import Pixels
+from triptych.networks.codec import Objective
 from triptych.networks.device import choose_device, put, settle
 from triptych.networks.patches import PATCH, PatchCodec, PatchConfig
+from triptych.networks.refine import refine
 from triptych.networks.whole import WholeCodec, WholeConfig
 from triptych.options import Options
 
@@ -57,6 +59,8 @@ HELD_SHARE, MAX_HELD = 32, 256
 WHOLE_SCHEDULE = {"batch": 16, "rate": 1e-3, "average": 0.995}
 PATCH_SCHEDULE = {"batch": 4, "rate": 1e-3, "average": 0.995}
 GAN_SCHEDULE = {"batch": 16, "rate": 3e-4, "average": 0.998, "anneal": 0.4}
+REFINED_SCHEDULE = {"rate": 2e-4, "average": 0.998, "anneal": 0.4}
+REFINED_HELD = 64
 GAN_LEVELS = (0.0, 0.6)
 """The share of trade-offs that a GAN is trained for."""
 FAKED_SHARE = 0.1
@@ -69,8 +73,9 @@ class Training:
     """How to train: where checkpoints go, for how long, how it begins, and whom to tell.
 
     `core_seconds` is the budget of this stage, earlier runs from the same folder included. `schedule`
-    replaces fields of `Schedule`, `config` those of the networks' configuration. Setting `stop` ends training
-    early.
+    replaces fields of `Schedule`, `config` those of the networks' configuration. `refined` above 0 trains the
+    generator alone, on latents that so many passes of an encoder's search have moved. Setting `stop` ends
+    training early.
     """
 
     folder: Path
@@ -79,6 +84,7 @@ class Training:
     seed: int = 0
     schedule: dict[str, Any] | None = None
     config: dict[str, Any] | None = None
+    refined: int = 0
     stop: Event | None = None
 
 
@@ -144,6 +150,10 @@ def fit_networks(
         if start is None or start.kind != KIND:
             raise InvalidOption("fit gan goes on from a dictionary of fit ae: give it as dictionary (-D)")
         return _fit_gan(images, training, start, device)
+    if training.refined:
+        if start is None:
+            raise InvalidOption("a generator is trained on refined latents after all else was trained")
+        return _fit_refined(images, training, start, device)
     codec, basis = _begin(images, training, device) if start is None else _go_on(images, start, device)
     whole = isinstance(codec, WholeCodec)
     source, held = _divide(images, whole, device)
@@ -157,7 +167,7 @@ def fit_networks(
         schedule,
         training.folder,
         training.seed,
-        partial(_figures, source.tensor(held)),
+        lambda _: _figures(source.tensor(held), codec.n_levels, codec.measure),
         say=training.say,
         stop=training.stop,
     )
@@ -173,24 +183,70 @@ def fit_networks(
 
 def _go_on(images: Sequence[Pixels], start: Dictionary, device: torch.device) -> tuple[Codec, bytes | None]:
     """Give the codec of a dictionary, to be trained further."""
+    book, codec = _open(images, start, device)
+    codec.requires_grad_(True)
+    return codec, book.tensors["basis"].tobytes() if isinstance(codec, WholeCodec) else None
+
+
+def _open(images: Sequence[Pixels], start: Dictionary, device: torch.device) -> tuple[NetworkBook, Codec]:
+    """Give a dictionary and its codec, nothing of it trainable, if it is for such images."""
     if not start.encoder:
         raise InvalidOption("training goes on from a dictionary with its encoder: the file that fit ae wrote")
     book = load_network(start)
     codec = load_codec(book, parse_tensors(start.encoder)[0]).codec
     _check_images(images, codec)
-    codec.requires_grad_(True)
     settle(codec, device)
-    return codec, book.tensors["basis"].tobytes() if isinstance(codec, WholeCodec) else None
+    return book, codec
+
+
+def _fit_refined(
+    images: Sequence[Pixels], training: Training, start: Dictionary, device: torch.device
+) -> Dictionary:
+    """Train the generator alone, on latents as encoders leave them; the one trained as a GAN stays."""
+    book, codec = _open(images, start, device)
+    codec.generator.requires_grad_(True)
+    whole = isinstance(codec, WholeCodec)
+    source, held = _divide(images, whole, device)
+    schedule = _schedule((WHOLE_SCHEDULE if whole else PATCH_SCHEDULE) | REFINED_SCHEDULE, training)
+
+    def measure(part: Tensor, level: Tensor) -> Objective:
+        with torch.no_grad():
+            symbols = codec.quantize(codec.latents(part, level), level)
+        return codec.measure(part, level, refine(codec, part, symbols, level, training.refined))
+
+    def step(part: Tensor) -> tuple[Tensor, dict[str, float]]:
+        level = _random_levels(codec, part)
+        with torch.no_grad():
+            symbols = codec.quantize(codec.latents(part, level), level)
+        symbols = refine(codec, part, symbols, level, training.refined)
+        error = (codec.generate(symbols, level) - part).square().flatten(1).sum(1)
+        loss = (error * codec.weights(level).sqrt()).mean() / part[0, 0].numel() ** 0.5 / 2
+        return loss, {"loss": loss.item()}
+
+    trainer = Trainer(
+        codec.generator,
+        torch.optim.Adam(codec.generator.parameters(), lr=schedule.rate, betas=(0.9, 0.98)),
+        step,
+        source.batch,
+        len(source),
+        schedule,
+        training.folder,
+        training.seed,
+        lambda _: _figures(source.tensor(held[:REFINED_HELD]), codec.n_levels, measure),
+        say=training.say,
+        stop=training.stop,
+    )
+    trainer.resume()
+    trainer.run()
+    trainer.use_averages()
+    content = replace_generator(book, codec.generator, realism=False)
+    return _dictionary(codec, content, start.encoder, trainer, len(images), {"ae": start.id})
 
 
 def _fit_gan(
     images: Sequence[Pixels], training: Training, start: Dictionary, device: torch.device
 ) -> Dictionary:
-    book = load_network(start)
-    if not start.encoder:
-        raise InvalidOption("fit gan needs the encoder too: the dictionary file that fit ae wrote")
-    codec = load_codec(book, parse_tensors(start.encoder)[0]).codec.to(device)
-    _check_images(images, codec)
+    book, codec = _open(images, start, device)
     generator = notched_generator(codec).to(device)
     generator.load_state_dict(codec.generator.state_dict())
     whole = isinstance(codec, WholeCodec)
@@ -214,7 +270,7 @@ def _fit_gan(
     trainer.resume()
     trainer.run()
     trainer.use_averages()
-    content = add_realism(book, generator)
+    content = replace_generator(book, generator, realism=True)
     return _dictionary(codec, content, start.encoder, trainer, len(images), {"ae": start.id})
 
 
@@ -345,7 +401,7 @@ def _optimizer(codec: Codec, rate: float) -> torch.optim.Optimizer:
 
 def _rate_distortion_step(codec: Codec, images: Tensor) -> tuple[Tensor, dict[str, float]]:
     """Give the loss of a batch at random trade-offs: cost over the square root of lambda evens them out."""
-    level = torch.rand(len(images), device=images.device) * (codec.n_levels - 1)
+    level = _random_levels(codec, images)
     with torch.autocast("cuda", torch.float16, enabled=images.is_cuda):
         found = codec(images, level)
     scale = images[0, 0].numel() ** 0.5
@@ -353,13 +409,16 @@ def _rate_distortion_step(codec: Codec, images: Tensor) -> tuple[Tensor, dict[st
     return loss, {"loss": loss.item(), "bytes": found.bits.mean().item() / 8}
 
 
-def _figures(held: Tensor, model: nn.Module) -> dict[str, float]:
+def _random_levels(codec: Codec, images: Tensor) -> Tensor:
+    return torch.rand(len(images), device=images.device) * (codec.n_levels - 1)
+
+
+def _figures(held: Tensor, n_levels: int, measure: Callable[[Tensor, Tensor], Objective]) -> dict[str, float]:
     """Give bytes, PSNR and cost of images held back, at each level."""
-    assert isinstance(model, (WholeCodec, PatchCodec))
     figures: dict[str, float] = {}
-    for number in range(model.n_levels):
+    for number in range(n_levels):
         parts = [
-            model.measure(part, torch.full((len(part),), float(number), device=part.device))
+            measure(part, torch.full((len(part),), float(number), device=part.device))
             for part in torch.split(held, 64)
         ]
         bits, error = (torch.cat([part[i] for part in parts]) for i in (0, 1))

@@ -46,7 +46,7 @@ MAX_DEPTH = 64
 """Residual blocks at one scale."""
 FREE_WEIGHTS = 1 << 22
 """An encoder that is not there may have been so large, whatever the rest is."""
-_REALISM = "realism."
+_GENERATOR, _REALISM = "generator.", "realism."
 _DECODING = ("log_ungain", "shift", "deviation")
 _ENCODING = ("log_gain", "prior", "log_lambda")
 
@@ -76,7 +76,7 @@ def export_codec(
     state = codec.state_dict()
     tensors: dict[str, Array] = export_context(codec.context) | logistic_tables()
     tensors |= pack_weights({name: _array(state[name]).reshape(-1) for name in _DECODING}, "coding.")
-    tensors |= pack_weights(_arrays(codec.generator), "generator.")
+    tensors |= pack_weights(_arrays(codec.generator), _GENERATOR)
     if isinstance(codec, WholeCodec):
         if basis is None:
             raise ValueError("a codec of whole images goes with the basis it was trained on")
@@ -93,10 +93,14 @@ def export_codec(
     return content, build_tensors(encoder, {})
 
 
-def add_realism(book: NetworkBook, realism: nn.Module) -> bytes:
-    """Give a book's content with a generator trained as a GAN; all else stays, to the last bit."""
-    kept = {name: values for name, values in book.tensors.items() if not name.startswith(_REALISM)}
-    return build_network(book.architecture, book.config, kept | pack_weights(_arrays(realism), _REALISM))
+def replace_generator(book: NetworkBook, generator: nn.Module, *, realism: bool) -> bytes:
+    """Give a book's content with another generator, its own or the one trained as a GAN.
+
+    All else stays, to the last bit.
+    """
+    prefix = _REALISM if realism else _GENERATOR
+    kept = {name: values for name, values in book.tensors.items() if not name.startswith(prefix)}
+    return build_network(book.architecture, book.config, kept | pack_weights(_arrays(generator), prefix))
 
 
 def load_codec(book: NetworkBook, encoder: Tensors | None) -> Loaded:
@@ -111,7 +115,7 @@ def load_codec(book: NetworkBook, encoder: Tensors | None) -> Loaded:
         codec = _untrained(book)
         _load_coding(codec, read_weights(book.tensors, "coding."))
         load_context(codec.context, book)
-        _load_weights(codec.generator, book.weights("generator."))
+        _load_weights(codec.generator, book.weights(_GENERATOR))
         if encoder is not None:
             _load_coding(codec, read_weights(encoder, "coding."))
             _load_weights(codec.encoder, read_weights(encoder, "encoder."))
@@ -296,7 +300,7 @@ def _check_networks(book: NetworkBook, build: Callable[[], tuple[nn.Module, nn.M
     with torch.device("meta"):
         generator, encoder = build()
     for name, values in generator.state_dict().items():
-        if values.shape != book.tensors["generator." + name].shape:
+        if values.shape != book.tensors[_GENERATOR + name].shape:
             raise ValueError(f"tensor generator.{name} has another shape")
     most = FREE_WEIGHTS + 8 * sum(values.size for values in book.tensors.values())
     if sum(values.numel() for values in encoder.state_dict().values()) > most:

@@ -119,9 +119,13 @@ class LatentCodec(nn.Module, ABC):
         return Objective(bits + price - price.detach(), error, self.weights(level))
 
     @torch.no_grad()
-    def measure(self, images: Tensor, level: Tensor) -> Objective:
-        """Give the objective as a decoder would see it, samples rounded and clipped."""
-        symbols = self.quantize(self.latents(images, level), level)
+    def measure(self, images: Tensor, level: Tensor, symbols: Tensor | None = None) -> Objective:
+        """Give the objective as a decoder would see it, samples rounded and clipped.
+
+        Of q(E(x)), or of other symbols.
+        """
+        if symbols is None:
+            symbols = self.quantize(self.latents(images, level), level)
         bits = logistic_bits(symbols, *self.context(symbols, level)).flatten(1).sum(1)
         shown = (self.generate(symbols, level).clamp(0, 1) * 255).round() / 255
         return Objective(bits, (shown - images).square().flatten(1).sum(1), self.weights(level))
