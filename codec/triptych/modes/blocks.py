@@ -34,9 +34,8 @@ from triptych.dictionary import Dictionary
 from triptych.errors import InvalidFrame, TargetUnreachable
 from triptych.fit.blockbook import BlockBook, parse_blocks
 from triptych.images import Pixels, Shape
-from triptych.modes.kmeans import MODE as KMEANS
+from triptych.modes.alpha import decode_alpha, encode_alpha
 from triptych.options import Options
-from triptych.varint import build_varint, parse_varint
 
 SQUARE = 16
 LAMBDA = 0.10
@@ -191,11 +190,6 @@ def n_planes_of(shape: Shape) -> int:
     return 3 if shape.channels >= 3 else 1
 
 
-def has_alpha(shape: Shape) -> bool:
-    """Say whether an image has alpha."""
-    return shape.channels in (2, 4)
-
-
 def _search(plane: I16, effort: str, sieve: Sieve = NO_SIEVE) -> Search:
     quick = effort == "fast"
     weights = np.rint(_WEIGHTS * 256).astype(np.int64)
@@ -294,7 +288,7 @@ def encode_frame(images: Sequence[Pixels], options: Options, dictionary: Diction
     """Give the body of a frame; see `triptych.modes.base.Mode.encode_frame`."""
     loaded = load(dictionary)
     setting = setting_for(options, len(images))
-    alpha = _encode_alpha(images, options)
+    alpha = encode_alpha(images, options)
     if options.target_size is None and options.target_psnr is None:
         return setting.to_bytes() + alpha + _encode_planes(images, setting, loaded, options.effort)[0]
     room = None if options.target_size is None else options.target_size - len(alpha) - 2
@@ -350,48 +344,18 @@ def _psnr(image: Pixels, decoded: Pixels) -> float:
     return math.inf if error == 0 else 10 * math.log10(255**2 * image.size / error)
 
 
-def _encode_alpha(images: Sequence[Pixels], options: Options) -> bytes:
-    """Code what the images have of alpha as a k-means body of its own, with its length before it."""
-    planes = [np.ascontiguousarray(image[:, :, -1:]) for image in images if has_alpha(Shape(*image.shape))]
-    if not planes:
-        return b""
-    exact = replace(
-        options,
-        mode="kmeans",
-        lossless=True,
-        quality=None,
-        target_size=None,
-        target_psnr=None,
-        keep=(),
-        dither=False,
-        n_colors="auto",
-    )
-    body = KMEANS.encode_frame(planes, exact, None)
-    return build_varint(len(body)) + body
-
-
 def decode_frame(
     body: memoryview, shapes: Sequence[Shape], dictionary: Dictionary, start_image: int, stop: int
 ) -> list[Pixels]:
     """Give images start_image to stop - 1; see `triptych.modes.base.Mode.decode_frame`."""
     loaded = load(dictionary)
     setting, at = Setting.parse(body, len(shapes))
-    alphas: list[Pixels] = []
-    with_alpha = [shape for shape in shapes if has_alpha(shape)]
-    if with_alpha:
-        length, at = parse_varint(body, at)
-        if at + length > len(body):
-            raise InvalidFrame("alpha goes beyond the body", expected=at + length, got=len(body))
-        wanted = sum(has_alpha(shape) for shape in shapes[:stop])
-        grey = [shape._replace(channels=1) for shape in with_alpha]
-        alphas = KMEANS.decode_frame(body[at : at + length], grey, None, 0, wanted)
-        at += length
+    alphas, at = decode_alpha(body, at, shapes, stop)
     source = np.frombuffer(body[at:], np.uint8).copy()
     codec = _Codec(loaded, None, source)
     images: list[Pixels] = []
-    for i, (shape, step) in enumerate(zip(shapes[:stop], setting.steps, strict=False)):
+    for i, (shape, step, alpha) in enumerate(zip(shapes, setting.steps, alphas, strict=False)):
         planes = codec.code(shape, setting, step, "default", None)
-        alpha = alphas.pop(0) if has_alpha(shape) else None
         if i < start_image:
             continue
         pixels = _to_pixels(planes, shape, setting, step, loaded)
