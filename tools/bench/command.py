@@ -32,6 +32,7 @@ SECTIONS = {
     "photographs": "photo_files",
     "photo-speed": "photo_files",
     "pca-collections": "image_sets",
+    "bands": "bands",
     "project-speed": "projecting",
     "ae-faces": "networks",
     "ae-photos": "networks",

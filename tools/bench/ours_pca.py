@@ -26,6 +26,10 @@ _PHOTO = "photo"
 QUALITIES = (1, 12, 22, 32, 42, 52, 62, 72)
 """From about 0.1 to 3 bits a pixel of photographs, where the peers' are too."""
 COLLECTION_QUALITIES = (5, 13, 23, 33, 43, 53, 63, 73)
+LARGE_QUALITIES = (5, 23, 43, 63)
+"""Of images of thousands of samples, whose components take minutes to find."""
+PALETTE_TARGETS = (16, 18, 20, 22, 24, 26, 28, 30, 33, 36, 40, 44)
+"""PSNRs that each image of a collection is to have with a palette of its own."""
 
 Project = Callable[[Pixels, npt.NDArray[np.float32], npt.NDArray[np.float32]], npt.NDArray[np.int16]]
 """(images uint8 (n, d), mean (d,), basis (d, k) divided by the step) to rounded scores (n, k)."""
@@ -106,10 +110,18 @@ def encode_with_book(book: triptych.Dictionary, images: Pixels, quality: float) 
     return _write(images, book, quality, embed=False)
 
 
+def encode_palettes(images: Pixels, psnr: float) -> bytes:
+    """Give a stream of all images, each with the palette that its PSNR takes, in default frames."""
+    return _collect(images, None, mode="kmeans", target_psnr=psnr)
+
+
 def _write(images: Pixels, book: triptych.Dictionary, quality: float, embed: bool | None) -> bytes:
+    return _collect(images, book, mode="pca", quality=round(quality), frame_images=len(images), embed=embed)
+
+
+def _collect(images: Pixels, book: triptych.Dictionary | None, **options: Any) -> bytes:
     target = io.BytesIO()
-    options: dict[str, Any] = {"mode": "pca", "quality": round(quality), "frame_images": len(images)}
-    with triptych.Writer(target, book, embed=embed, threads=1, **options) as writer:
+    with triptych.Writer(target, book, threads=1, **options) as writer:
         for image in images:
             writer.write(image)
     return target.getvalue()
@@ -128,6 +140,17 @@ COLLECTION = LossyFile(
     encode_collection,
     partial(decode_collection, None),
     COLLECTION_QUALITIES,
+    is_ours=True,
+)
+
+
+PALETTES = LossyFile(
+    "triptych k-means",
+    "mode kmeans, target_psnr of each image; default frames, no dictionary",
+    mode_version,
+    encode_palettes,
+    partial(decode_collection, None),
+    PALETTE_TARGETS,
     is_ours=True,
 )
 
