@@ -2639,9 +2639,12 @@ class Network:
             if list(shape) != self.shape:
                 raise Invalid("an image of another shape than the networks'")
             return 1, 1
-        if shape[2] not in (1, 3):
-            raise Invalid("an image of other than 1 or 3 channels")
-        return -(-shape[0] // 16), -(-shape[1] // 16)
+        if shape[2] > 4:
+            raise Invalid("an image of more than 4 channels")
+        rows, columns = -(-shape[0] // 16), -(-shape[1] // 16)
+        if rows * columns > 1 << 19:
+            raise Invalid("an image of more than 2^19 positions")
+        return rows, columns
 
     def biases(self, quality: int) -> dict[str, Integers]:
         """Return the biases of a quality."""
@@ -2883,6 +2886,9 @@ def decode_latents(body: bytes, shapes: list[Shape], dictionary: bytes | None) -
     net = Network(content)
     grids = [net.grid(shape) for shape in shapes]
     fields = Fields(body)
+    with_alpha = [(height, width, 1) for height, width, channels in shapes if channels in (2, 4)]
+    if with_alpha and net.shape is None:
+        decode_body(fields.take(fields.varint()), with_alpha, None)
     quality, plan = fields.u8(), fields.u8()
     if quality > 100 or plan not in (0, 1, 2, 4):
         raise Invalid("a quality or a plan that is not known")
@@ -2891,12 +2897,12 @@ def decode_latents(body: bytes, shapes: list[Shape], dictionary: bytes | None) -
     if any(fields.rest()):
         raise Invalid("bytes behind the message")
     biases, images = net.biases(quality), [np.zeros((net.channels, *grid), np.int64) for grid in grids]
-    first = 0
+    first, width = 0, max(net.channels, net.hidden)
     while first < len(images):
         last = first + 1
         rows, columns = grids[first]
         while last < len(images) and grids[last] == grids[first]:
-            if (last + 1 - first) * rows * columns > 65536:
+            if (last + 1 - first) * rows * columns * width > 1 << 24:
                 break
             last += 1
         # What was not 0 and what was expected, of each image's positions: only mixed decisions look at it.

@@ -1062,19 +1062,25 @@ def latents_vectors() -> Iterator[tuple[str, Callable[[], Good]]]:
         extreme: bool = False,
         behind: bytes = b"",
     ) -> Good:
+        from triptych.fit.networkbook import load_network
+        from triptych.modes.alpha import encode_alpha
         from triptych.modes.latents import Grid, cut_sets
+        from triptych.options import Options
 
         random = np.random.default_rng(len(about))
+        model = load_network(network(architecture)).latents
         bounds = (0, 4, 8) if architecture == "patches" else (0, 4, 8, 12)
         grids = [Grid(-(-h // 16), -(-w // 16)) for h, w, _ in shapes]
         sets = []
-        for part in cut_sets(grids):
+        for part in cut_sets(grids, model):
             rows, columns = grids[part.start]
             sets.append(random_latents(random, bounds, part.stop - part.start, rows, columns, extreme))
         body = latents_body(sets, quality, architecture, "max" if plan == MIXED else "fast")
         assert body[1] == plan
         images = [minidecode.Image(None, latents=latents) for part in sets for latents in part]
-        data = network_stream(architecture, latents_frame(shapes, body + behind, mode))
+        drawn = [np.full(shape, random.integers(256), np.uint8) for shape in shapes]
+        alpha = encode_alpha(drawn, Options())
+        data = network_stream(architecture, latents_frame(shapes, alpha + body + behind, mode))
         return Good(about, data, images, (f"latents-book-{architecture}",))
 
     def book(about: str, architecture: str, more: bytes = b"") -> Good:
@@ -1128,6 +1134,12 @@ def latents_vectors() -> Iterator[tuple[str, Callable[[], Good]]]:
         lambda: coded_latents("whole images in mixed decisions", [square] * 3, 4, "whole", 81),
     )
     yield (
+        "latents-alpha",
+        lambda: coded_latents(
+            "latents with alpha, and some without", [(30, 40, 4), (9, 9, 3), (20, 5, 2)], 0
+        ),
+    )
+    yield (
         "latents-extreme",
         lambda: coded_latents("the greatest latents", [(30, 40, 3), (32, 36, 3)], 0, extreme=True),
     )
@@ -1168,7 +1180,9 @@ def bad_latents() -> Iterator[tuple[str, Bad]]:
     beyond = latents.copy()
     beyond[0, 3, 1, 1] = 32768
     yield "latents-great", body_of("a latent of 32768", latents_body([beyond], 50, "patches"))
-    yield "latents-alpha", body_of("an image with alpha", body, [(33, 50, 4)])
+    yield "latents-positions", body_of("2^19 + 1 positions", body + bytes(200), [(1, (1 << 23) + 1, 3)])
+    yield "latents-alpha", body_of("alpha is no k-means body", b"\1\xff" + body, [(33, 50, 4)])
+    yield "latents-alpha-long", body_of("alpha goes beyond", b"\xff\x7f" + body, [(33, 50, 4)])
     whole = network_stream("whole", latents_frame([(16, 17, 3)], body))
     yield "latents-shape", Bad("DictionaryMismatch", "an image of another shape", whole, books)
     palette_used = header() + frame(USE, BOOK_ID, 1) + latents_frame(shapes, body)
@@ -1287,6 +1301,7 @@ def latents_by_triptych(path: Path) -> Iterator[minidecode.Image]:
     """Give the latents of a stream's images; pixels differ between machines."""
     from triptych.dictionary import Shelf
     from triptych.fit.networkbook import load_network
+    from triptych.modes.alpha import decode_alpha
     from triptych.modes.latents import Grid, parse_body
     from triptych.scan import scan
     from triptych.source import open_source
@@ -1296,8 +1311,11 @@ def latents_by_triptych(path: Path) -> Iterator[minidecode.Image]:
         if item.images is not None:
             dictionary = shelf.get(item.reference)
             assert dictionary is not None
+            body = item.images.body
             grids = [Grid(-(-shape.height // 16), -(-shape.width // 16)) for shape in item.images.shapes]
-            _, sets = parse_body(item.images.body, grids, load_network(dictionary).latents)
+            book = load_network(dictionary)
+            at = 0 if book.architecture == "whole" else decode_alpha(body, 0, item.images.shapes, 0)[1]
+            _, sets = parse_body(body[at:], grids, book.latents)
             yield from (minidecode.Image(None, latents=latents) for part in sets for latents in part)
 
 

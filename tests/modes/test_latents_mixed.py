@@ -69,7 +69,7 @@ def test_minidecode_finds_the_same_latents(architecture, learned):
     if architecture == "patches":
         images.insert(1, photograph(40, 70, 3, 9))
     grids = [Grid(-(-image.shape[0] // 16), -(-image.shape[1] // 16)) for image in images]
-    sets = [np.stack(images[part]) for part in latents.cut_sets(grids)]
+    sets = [np.stack(images[part]) for part in latents.cut_sets(grids, model)]
     symbols = neural.Panel(book).latents(sets, QUALITY, "fast")
     if learned:
         book = edited(book, **learn_state([(QUALITY, symbols[0])], model))

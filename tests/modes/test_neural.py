@@ -16,6 +16,8 @@ pytest.importorskip("safetensors", reason="networks are kept in safetensors file
 import minidecode
 import triptych as tp
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from smallbook import photograph
 from smallnet import SHAPE, edited, small_network
@@ -26,7 +28,6 @@ from triptych.errors import (
     DictionaryMissing,
     ExtraMissing,
     InvalidFrame,
-    InvalidImage,
     InvalidOption,
     TargetUnreachable,
 )
@@ -142,12 +143,22 @@ def test_latents_do_not_depend_on_the_batch(book):
 
 
 def test_sets_are_of_neighbours_with_equal_grids():
+    model = load_network(PATCHES).latents
     grids = [Grid(*grid) for grid in ((2, 3), (2, 3), (3, 2), (2, 3), (1, 6), (1, 6), (1, 6))]
-    assert [(part.start, part.stop) for part in cut_sets(grids)] == [(0, 2), (2, 3), (3, 4), (4, 7)]
-    large = [Grid(256, 128)] * 5
-    assert [part.stop - part.start for part in cut_sets(large)] == [2, 2, 1]
-    assert [part.stop - part.start for part in cut_sets([Grid(300, 300)] * 2)] == [1, 1]
-    assert cut_sets([]) == []
+    assert [(part.start, part.stop) for part in cut_sets(grids, model)] == [(0, 2), (2, 3), (3, 4), (4, 7)]
+    side = (1 << 12) // max(model.n_channels, len(model.net.scale_a))
+    large = [Grid(side, 1 << 11)] * 5
+    assert [part.stop - part.start for part in cut_sets(large, model)] == [2, 2, 1]
+    assert [part.stop - part.start for part in cut_sets([Grid(side + 1, 1 << 12)] * 2, model)] == [1, 1]
+    assert cut_sets([], model) == []
+
+
+@pytest.mark.parametrize("error", [tp.errors.InvalidFrame, tp.InvalidImage])
+def test_an_image_of_too_many_positions(error):
+    book = load_network(PATCHES)
+    assert neural.find_grid(book, Shape(1, 1 << 23, 3), error) == (1, 1 << 19)
+    with pytest.raises(error, match="at most 524,288"):
+        neural.find_grid(book, Shape(1, (1 << 23) + 1, 3), error)
 
 
 @pytest.mark.parametrize("book", [WHOLE, PATCHES], ids=["whole", "patches"])
@@ -222,16 +233,41 @@ def test_networks_of_whole_images_take_one_shape(shape):
         encode(picture(*shape), WHOLE)
 
 
-@pytest.mark.parametrize("channels", [2, 4])
-def test_alpha_is_for_pca(channels):
-    with pytest.raises(InvalidImage, match=r"mode 'pca'.*expected 1 or 3"):
-        encode(picture(9, 9, channels))
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.sampled_from([1, 2, 3, 4]), min_size=1, max_size=4), st.integers(0, 2**32 - 1))
+def test_alpha_is_exact_and_colors_are_what_they_are_without(channels, seed):
+    random = np.random.default_rng(seed)
+    images = [random.integers(0, 256, (*random.integers(1, 40, 2), c), np.uint8) for c in channels]
+    plain = [image[:, :, : 3 if c > 2 else 1] for image, c in zip(images, channels, strict=True)]
+    shapes = [Shape(*image.shape) for image in images]
+    body, without = (neural.AE.encode_frame(some, Options(mode="ae"), PATCHES) for some in (images, plain))
+    assert body.endswith(without)
+    shown = neural.AE.decode_frame(memoryview(body), shapes, PATCHES, 0, len(images))
+    colors = neural.AE.decode_frame(
+        memoryview(without), [Shape(*image.shape) for image in plain], PATCHES, 0, len(images)
+    )
+    for image, got, color in zip(images, shown, colors, strict=True):
+        assert got.shape == image.shape
+        assert np.array_equal(got[:, :, : color.shape[2]], color)
+        if got.shape[2] in (2, 4):
+            assert np.array_equal(got[:, :, -1], image[:, :, -1])
+    first = len(images) // 2
+    part = neural.AE.decode_frame(memoryview(body), shapes, PATCHES, first, first + 1)
+    assert np.array_equal(part[0], shown[first])
 
 
-def test_alpha_in_a_frame_is_damage():
+def test_what_alpha_takes_is_part_of_a_target():
+    image = np.random.default_rng(0).integers(0, 256, (24, 24, 4), np.uint8)
+    with pytest.raises(TargetUnreachable):
+        encode(image, target_size=300)
+    assert len(encode(image, embed=False, target_size=1500)) <= 1500
+    assert tp.Reader(encode(image)).info(0)["coder"] == "mixed"
+
+
+def test_bands_are_not_for_networks():
     body = neural.AE.encode_frame([picture(9, 9, 3)], Options(mode="ae"), PATCHES)
-    with pytest.raises(InvalidFrame, match="channels of an image"):
-        neural.AE.decode_frame(memoryview(body), [Shape(9, 9, 4)], PATCHES, 0, 1)
+    with pytest.raises(InvalidFrame, match=r"channels of an image.*expected 1 to 4"):
+        neural.AE.decode_frame(memoryview(body), [Shape(9, 9, 5)], PATCHES, 0, 1)
 
 
 def test_a_dictionary_says_the_mode():

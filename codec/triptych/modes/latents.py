@@ -40,8 +40,8 @@ I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 
-SET_POSITIONS = 1 << 16
-"""A set has at most so many positions, unless it is one image."""
+SET_SIZE, MAX_POSITIONS = 1 << 24, 1 << 19
+"""A set has at most so many numbers at a time, unless it is one image; that has at most so many positions."""
 LONG, SHORT = 2048, 256
 """Messages of more symbols than these have four lanes, or two."""
 MIXED = 4
@@ -70,13 +70,14 @@ class Head(NamedTuple):
     end: int
 
 
-def cut_sets(grids: Sequence[Grid]) -> list[slice]:
-    """Cut images into sets."""
+def cut_sets(grids: Sequence[Grid], model: LatentModel) -> list[slice]:
+    """Cut images into sets, so that what a decoder holds for one is bounded."""
     sets: list[slice] = []
     begin = 0
+    width = max(model.n_channels, len(model.net.scale_a))
     for i in range(1, len(grids) + 1):
-        size = (i - begin + 1) * grids[begin].rows * grids[begin].columns
-        if i == len(grids) or grids[i] != grids[begin] or size > SET_POSITIONS:
+        size = (i - begin + 1) * grids[begin].rows * grids[begin].columns * width
+        if i == len(grids) or grids[i] != grids[begin] or size > SET_SIZE:
             sets.append(slice(begin, i))
             begin = i
     return sets
@@ -179,7 +180,7 @@ def parse_body(body: memoryview, grids: Sequence[Grid], model: LatentModel) -> t
     if any(body[head.end :]):
         raise InvalidFrame("bytes that are not zero come after coded latents")
     source = np.frombuffer(body, np.uint8)[head.begin : head.end].copy()
-    sets = [np.array([part.stop - part.start, *grids[part.start]]) for part in cut_sets(grids)]
+    sets = [np.array([part.stop - part.start, *grids[part.start]]) for part in cut_sets(grids, model)]
     status, flats = (_decode_tables if head.lanes else _decode_mixed)(source, head, sets, model)
     if status != OK:
         raise InvalidFrame(f"coded latents {_CAUSES[status]}")

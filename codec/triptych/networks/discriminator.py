@@ -49,7 +49,9 @@ def discriminator_loss(real: tuple[Tensor, ...], fake: tuple[Tensor, ...]) -> Te
 
 def notch(images: Tensor) -> Tensor:
     """Take out the pixel checkerboard and nothing else: x - [1 -2 1]^T [1 -2 1] / 16 * x."""
-    line = torch.tensor([1.0, -2.0, 1.0], device=images.device, dtype=images.dtype)
+    # Made on the device: a copy from the CPU could not be captured in a graph.
+    line = torch.ones(3, device=images.device, dtype=images.dtype)
+    line[1].fill_(-2.0)
     kernel = (line[:, None] * line[None] / 16).expand(images.shape[1], 1, 3, 3)
     around = F.pad(images, (1, 1, 1, 1), mode="replicate")
     return images - F.conv2d(around, kernel, groups=images.shape[1])
