@@ -14,7 +14,7 @@ CODEC, KERNELS = ROOT / "codec" / "triptych", ROOT / "kernels" / "triptych_kerne
 MODULES = sorted(path for folder in (CODEC, KERNELS) for path in folder.rglob("*.py"))
 KERNEL_MODULES = [path for path in MODULES if KERNELS in path.parents]
 JIT_NAMES = {"njit", "jit", "vectorize", "guvectorize", "cfunc", "stencil", "jitclass", "prange"}
-HEAVY = {"numba", "llvmlite", "torch", "sklearn", "scipy", "matplotlib"}
+HEAVY = {"numba", "llvmlite", "torch", "sklearn", "scipy", "matplotlib", "dask", "zarr", "fsspec"}
 IDENTITY = os.environ | {"PYTHONPATH": os.pathsep.join([str(CODEC.parent), str(KERNELS.parent)])}
 
 

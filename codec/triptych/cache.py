@@ -1,39 +1,79 @@
-"""The frames that a Reader used last, bounded in bytes."""
+"""The frames that a Reader used last, as read and as opened for showing, bounded in bytes.
+
+A frame that is asked for one image is opened only as far as that needs; asked for another, all of it. Where
+frames are seen to be asked again, and nothing had to go yet, all of a frame is opened at once: images asked
+for at random then cost what they cost in order.
+"""
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
-from triptych.images import Pixels
+from triptych.modes.base import OpenFrame
 from triptych.scan import Item
 
 
+class _Forked(Protocol):
+    def _after_fork(self) -> None: ...
+
+
+_forked: weakref.WeakSet[_Forked] = weakref.WeakSet()
+
+
+def renew_after_fork(owner: _Forked) -> None:
+    """See to it that an object makes its locks anew in a forked child, where they may be held for ever."""
+    _forked.add(owner)
+
+
+def _renew_all() -> None:
+    for owner in list(_forked):
+        owner._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_all)
+
+ItemReader = Callable[[int], Item]
+Opener = Callable[[Item, int, int], OpenFrame]
+
+
 class CachedFrame:
-    """A frame as read; `pixels` once all its images were decoded, `used` once any was."""
+    """A frame as read; once any image was wanted, `opened` for the images in `shown`."""
 
     def __init__(self, item: Item) -> None:
         self.item = item
-        self.pixels: list[Pixels] | None = None
-        self.used = False
+        self.opened: OpenFrame | None = None
+        self.shown = range(0)
+        self.lock = threading.Lock()
 
     @property
     def nbytes(self) -> int:
         """Bytes that this holds."""
-        return self.item.frame.length + sum(array.nbytes for array in self.pixels or ())
+        return self.item.frame.length + (self.opened.nbytes if self.opened is not None else 0)
 
 
 class FrameCache:
-    """Frames by number; the least recently used go first. For any number of threads."""
+    """Frames by number; the least recently used go first. For any number of threads, and across fork."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._nbytes = 0
-        self._frames: OrderedDict[int, CachedFrame] = OrderedDict()
-        self._lock = threading.Lock()
+        self._is_asked_again = False
+        self._after_fork()
+        renew_after_fork(self)
 
-    def get(self, number: int, read: Callable[[int], Item]) -> CachedFrame:
+    def _after_fork(self) -> None:
+        """Begin anew."""
+        self._lock = threading.Lock()
+        self._frames: OrderedDict[int, CachedFrame] = OrderedDict()
+        self._nbytes = 0
+        self._is_full = False
+
+    def get(self, number: int, read: ItemReader) -> CachedFrame:
         """Give a frame, read it where it is not here."""
         with self._lock:
             if number in self._frames:
@@ -41,21 +81,41 @@ class FrameCache:
                 return self._frames[number]
         frame = CachedFrame(read(number))
         with self._lock:
-            if number not in self._frames:
-                self._frames[number] = frame
-                self._nbytes += frame.nbytes
-                self._shrink()
+            # Another thread may have been quicker; all are to have the same one.
+            if number in self._frames:
+                return self._frames[number]
+            self._frames[number] = frame
+            self._nbytes += frame.nbytes
+            self._shrink()
         return frame
 
-    def keep_pixels(self, number: int, frame: CachedFrame, pixels: list[Pixels]) -> None:
-        """Keep all images of a frame that is still here."""
+    def open(self, number: int, read: ItemReader, images: Sequence[int], opener: Opener) -> CachedFrame:
+        """Give a frame opened for these images; `opener(item, start, stop)` opens it."""
+        frame = self.get(number, read)
+        first, last = min(images), max(images)
+        if first in frame.shown and last in frame.shown:
+            return frame
+        with frame.lock:  # so that threads that want the same frame decode it once
+            if first in frame.shown and last in frame.shown:
+                return frame
+            assert frame.item.images is not None
+            shown = range(len(frame.item.images.shapes))
+            if frame.opened is not None:
+                self._is_asked_again = True
+            elif not self._is_asked_again or self._is_full:
+                shown = range(first, last + 1)
+            self._keep(number, frame, opener(frame.item, shown.start, shown.stop))
+        return frame
+
+    def _keep(self, number: int, frame: CachedFrame, opened: OpenFrame) -> None:
         with self._lock:
-            if self._frames.get(number) is frame and frame.pixels is None:
-                before = frame.nbytes
-                frame.pixels = pixels
+            before = frame.nbytes
+            frame.opened, frame.shown = opened, opened.images
+            if self._frames.get(number) is frame:
                 self._nbytes += frame.nbytes - before
                 self._shrink()
 
     def _shrink(self) -> None:
         while self._nbytes > self._max_bytes:
             self._nbytes -= self._frames.popitem(last=False)[1].nbytes
+            self._is_full = True

@@ -90,8 +90,21 @@ class LimitExceeded(TriptychError, ValueError):
     """More pixels, images or bytes than the `Limits` of this call allow."""
 
 
+class RemoteError(TriptychError, OSError):
+    """What is behind a URL could not be read: the server or the connection failed, or it knows no ranges."""
+
+    # OSError makes its arguments into attributes in `__new__`; ours come by keyword.
+    def __new__(cls, *args: object, **_: object) -> Self:
+        """Make it of the message alone."""
+        return OSError.__new__(cls, *args)
+
+
 class ExtraMissing(TriptychError, ImportError):
-    """A mode needs packages that are not installed; the message says which extra brings them."""
+    """A mode or a source needs packages that are not installed; the message says which extra brings them."""
+
+
+class EngineFailed(TriptychError, RuntimeError):
+    """The cluster that runs the jobs is not there, does not fit, or was lost; no result of it is kept."""
 
 
 class DeviceExhausted(TriptychError, MemoryError):

@@ -136,10 +136,13 @@ def _ascends(values: npt.NDArray[np.uint64]) -> bool:
     return bool((values[1:] > values[:-1]).all())
 
 
-def read_index(source: Source, stop: int, limits: Limits) -> tuple[int, PartIndex] | None:
+def read_index(
+    source: Source, stop: int, limits: Limits, *, skip_first_header: bool = False
+) -> tuple[int, PartIndex] | None:
     """Give the offset and the index of the part that ends at `stop` with an INDEX frame.
 
-    None: there is none, or it cannot be used.
+    None: there is none, or it cannot be used. With `skip_first_header` the header of the stream itself is not
+    looked at, where reading it would be a request of its own: it is the caller's to check.
     """
     trailer = bytes(source.read_at(stop - _TRAILER.size, _TRAILER.size)) if stop > 2 * HEADER_LEN else b""
     if trailer[-len(_END) :] != _END:
@@ -149,7 +152,8 @@ def read_index(source: Source, stop: int, limits: Limits) -> tuple[int, PartInde
     if part < 0 or length <= HEADER_LEN:
         return None
     try:
-        check_stream_header(source.read_at(part, HEADER_LEN))
+        if part or not skip_first_header:
+            check_stream_header(source.read_at(part, HEADER_LEN))
         frame = read_frame(source, part + offset, limits, part=part, number=0)
         if frame.type != FrameType.INDEX or frame.length != length:
             return None

@@ -6,11 +6,15 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from triptych.dictionary import Dictionary
+from triptych.errors import InvalidImage, LimitExceeded, TargetUnreachable, TooManyColors, TriptychError
 from triptych.images import Pixels, Shape
 from triptych.modes.base import Mode
 from triptych.modes.registry import get_mode
 from triptych.options import Options
-from triptych.payload import Entry
+from triptych.payload import Entry, build_prefix
+
+OF_IMAGES = (InvalidImage, LimitExceeded, TargetUnreachable, TooManyColors)
+"""Errors that concern some images, and leave others alone."""
 
 
 @dataclass
@@ -47,13 +51,12 @@ class Job(NamedTuple):
     """All that encoding a frame needs; it can be sent to another process."""
 
     mode: str
+    entries: list[Entry]
     images: list[Pixels]
     options: Options
     dictionary: Dictionary | None
-    prefix: bytes
-    least_payload: int
+    inline_id: bytes
     slot: int
-    keys: list[str | None]
 
 
 class Encoded(NamedTuple):
@@ -64,10 +67,51 @@ class Encoded(NamedTuple):
     keys: list[str | None]
 
 
-def encode_frame(job: Job) -> Encoded:
-    """Encode the images of one frame."""
-    body = get_mode(job.mode).encode_frame(job.images, job.options, job.dictionary)
+class Lost(NamedTuple):
+    """Images that cannot be encoded, by their keys, and why."""
+
+    keys: list[str | None]
+    error: TriptychError
+
+
+class Outcome(NamedTuple):
+    """What became of a job: a frame, unless none of its images can be encoded, and those left out."""
+
+    encoded: Encoded | None
+    lost: list[Lost]
+
+
+def encode_frame(job: Job) -> Outcome:
+    """Encode the images of one frame; those that cannot be, say for want of colours, are left out."""
+    try:
+        return Outcome(_encode(job), [])
+    except OF_IMAGES as error:
+        whole = Lost([entry.key for entry in job.entries], error)
+    lost, good = [], []
+    if len(job.images) > 1:
+        for number in range(len(job.images)):
+            try:
+                _encode(_pick(job, [number]))
+            except OF_IMAGES as error:
+                lost.append(Lost([job.entries[number].key], error))
+            else:
+                good.append(number)
+    if not lost or not good:
+        return Outcome(None, lost or [whole])
+    return Outcome(_encode(_pick(job, good)), lost)
+
+
+def _pick(job: Job, numbers: list[int]) -> Job:
+    """Give a job of some of its images."""
+    return job._replace(entries=[job.entries[i] for i in numbers], images=[job.images[i] for i in numbers])
+
+
+def _encode(job: Job) -> Encoded:
+    mode, limits = get_mode(job.mode), job.options.limits
+    body = mode.encode_frame(job.images, job.options, job.dictionary)
     # Zero bytes keep very flat images within the pixels that a reader accepts for each byte.
-    payload = (job.prefix + body).ljust(job.least_payload, b"\0")
-    job.options.limits.check("payload_bytes", len(payload))
-    return Encoded(job.slot, payload, job.keys)
+    n_pixels = sum(entry.shape.pixels for entry in job.entries)
+    payload = build_prefix(mode.code, job.entries, job.inline_id) + body
+    payload = payload.ljust(limits.least_payload(n_pixels, len(job.entries)), b"\0")
+    limits.check("payload_bytes", len(payload))
+    return Encoded(job.slot, payload, [entry.key for entry in job.entries])

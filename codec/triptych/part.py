@@ -36,7 +36,8 @@ class PartWriter:
         self._limits = limits
         tail = tail or Tail(0, 0, PartIndex(), {})
         self._size, self._part, self._index, self._slots = tail.size, tail.part, tail.index, tail.slots
-        self._new_frames = 0
+        # A part that lost its index, or never had one because its writer was killed, gets one.
+        self._new_frames = 0 if tail.is_indexed else tail.index.n_frames
         if self._part == self._size:
             self._start_part()
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import operator
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar, overload
 
-from triptych.cache import FrameCache
+import numpy as np
+
+from triptych.cache import FrameCache, renew_after_fork
 from triptych.describe import describe_images, reference_id
 from triptych.dictionary import Dictionary, Shelf, iterate_dictionaries
 from triptych.errors import (
@@ -24,13 +27,17 @@ from triptych.errors import (
 from triptych.framing import Damage
 from triptych.images import Pixels, drop_grey_axis
 from triptych.limits import Limits
+from triptych.modes.base import OpenFrame
 from triptych.parallel import ordered_map
-from triptych.scan import Item, Shown, check_shown, decode_all, decode_item, scan
+from triptych.placing import check_out, places_of
+from triptych.scan import Item, Shown, check_shown, decode_all, decode_item, open_item, scan
 from triptych.source import SourceLike, open_source
 from triptych.table import Table, load_table
 
+T = TypeVar("T")
+
 CACHE_BYTES = 64 << 20
-"""Bytes of pixels and payloads that a Reader keeps of the frames it used last."""
+"""Bytes that a Reader keeps of the frames it used last, as coded and as decoded."""
 
 
 def decode(
@@ -138,10 +145,14 @@ class Reader:
         self._shelf = Shelf(iterate_dictionaries(dictionary, self._limits), self._limits)
         self._damage: dict[tuple[int, int], Damage] = {}
         self._on_damage = self._note_damage if damage == "skip" else None
-        self._lock = threading.Lock()
+        self._after_fork()
+        renew_after_fork(self)
         self._table: Table | None = None
         self._cache = FrameCache(CACHE_BYTES)
         self._source = open_source(source)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         source = self._arguments[0]
@@ -189,33 +200,68 @@ class Reader:
         """Give an image by number or key, or a list of images by slice."""
         if isinstance(index, slice):
             return self.read_batch(range(*index.indices(len(self))))
-        place = self._get_table().frame_of(self._resolve(index))
-        return drop_grey_axis(self._decode_some(place[0], [place[1]])[place])
+        frame, image = self._get_table().frame_of(self._resolve(index))
+        return drop_grey_axis(self._show(frame, [image], None)[0])
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and self._find(key) is not None
 
-    def read_batch(self, indices: Iterable[int | str]) -> list[Pixels]:
-        """Give images by numbers or keys, in the order asked for; each frame is read once."""
+    @overload
+    def read_batch(self, indices: Iterable[int | str]) -> list[Pixels]: ...
+
+    @overload
+    def read_batch(self, indices: Iterable[int | str], out: Pixels) -> Pixels: ...
+
+    def read_batch(self, indices: Iterable[int | str], out: Pixels | None = None) -> list[Pixels] | Pixels:
+        """Give images by numbers or keys, in the order asked for; each frame is read once.
+
+        Parameters
+        ----------
+        indices : iterable of int or str
+            An image asked for twice comes twice.
+        out : ndarray of uint8, (n, height, width) or (n, height, width, channels)
+            Where the pixels go, and what is given then, with no array for each image in between; by default
+            a list of new arrays.
+
+        Raises
+        ------
+        InvalidOption
+            `out` is not such an array for these images; the message says what it is and should be.
+        """
         table = self._get_table()
-        wanted: list[tuple[int, int]] = [table.frame_of(self._resolve(index)) for index in indices]
-        by_frame: dict[int, list[int]] = {}
-        for frame, image in wanted:
-            by_frame.setdefault(frame, []).append(image)
-        found: dict[tuple[int, int], Pixels] = {}
+        numbers = [self._resolve(index) for index in indices]
+        target = None if out is None else check_out(out, len(numbers))
+        places: dict[int, list[tuple[int, int]]] = {}
+        for at, (frame, image) in enumerate(zip(*table.frames_of(numbers), strict=True)):
+            places.setdefault(frame, []).append((at, image))
+
+        def show(job: tuple[int, list[tuple[int, int]]]) -> list[tuple[int, Pixels]]:
+            frame, wanted = job
+            ats, images = [at for at, _ in wanted], [image for _, image in wanted]
+            given = self._show(frame, images, None if target is None else (target, ats))
+            return list(zip(ats, given, strict=True))
+
+        result: list[Any] = [None] * len(numbers)
         nbytes = 0
-        threads = self._threads if len(by_frame) > 1 else 1
-        for some in ordered_map(lambda job: self._decode_some(*job), by_frame.items(), threads):
-            found |= some
-            nbytes += sum(array.nbytes for array in some.values())
+        threads = self._threads if len(places) > 1 else 1
+        for shown in ordered_map(show, self._read_ahead(places), threads):
+            nbytes += sum(pixels.nbytes for _, pixels in shown)
             self._limits.check("decoded_bytes", nbytes)
-        given: set[tuple[int, int]] = set()
-        result = []
-        for place in wanted:
-            # An image asked for twice is two arrays.
-            result.append(drop_grey_axis(found[place].copy() if place in given else found[place]))
-            given.add(place)
-        return result
+            if out is None:
+                for at, pixels in shown:
+                    result[at] = drop_grey_axis(pixels)
+        return result if out is None else out
+
+    def _read_ahead(self, places: dict[int, T]) -> Iterator[tuple[int, T]]:
+        """Give frames and what is wanted of them; those of a remote source are read together."""
+        table = self._get_table()
+        frames, ahead = list(places), 0
+        for at, frame in enumerate(frames):
+            if table.is_remote and at >= ahead:
+                ahead = at + table.prefetch(islice(frames, at, None))
+            if table.is_remote:
+                self._cache.get(frame, table.read)
+            yield frame, places[frame]
 
     def info(self, index: int | str) -> dict[str, Any]:
         """Say what is known of an image without decoding it: see `describe.describe_images`."""
@@ -223,6 +269,16 @@ class Reader:
         frame, image = table.frame_of(self._resolve(index))
         item = self._cache.get(frame, table.read).item
         return describe_images(item, table.first_image(frame), self._shelf)[image]
+
+    @property
+    def table(self) -> Table:
+        """Where images are: their frames, and the numbers of each frame's images."""
+        return self._get_table()
+
+    def read_frame(self, frame: int) -> Item:
+        """Give a frame as it is coded, with its labels, keys and body; its dictionary is looked up."""
+        item = self._cache.get(frame, self._get_table().read).item
+        return item._replace(reference=self._shelf.get(item.reference))
 
     def keys(self) -> list[str]:
         """Give the keys of the images that have one, in order."""
@@ -276,24 +332,23 @@ class Reader:
                 return image
         return None
 
-    def _decode_some(self, frame: int, images: list[int]) -> dict[tuple[int, int], Pixels]:
-        """Decode some images of a frame.
+    def _show(
+        self, frame: int, images: list[int], target: tuple[Pixels, list[int]] | None
+    ) -> Sequence[Pixels]:
+        """Decode images of a frame into new arrays, or into those places of an array of images."""
+        cached = self._cache.open(frame, self._get_table().read, images, self._open_item)
+        assert cached.item.images is not None
+        assert cached.opened is not None
+        shapes = [cached.item.images.shapes[image] for image in images]
+        if target is None:
+            pixels: Sequence[Pixels] | Pixels = [np.empty(shape, np.uint8) for shape in shapes]
+        else:
+            pixels = places_of(*target, shapes)
+        cached.opened.show(images, pixels)
+        return pixels  # type: ignore[return-value]  # an array of images is as good as a list of them
 
-        The first time only as far as needed; the second time the whole frame, to be kept.
-        """
-        cached = self._cache.get(frame, self._get_table().read)
-        pixels, start = cached.pixels, 0
-        if pixels is None:
-            assert cached.item.images is not None
-            count = len(cached.item.images.shapes)
-            start, stop = (0, count) if cached.used else (min(images), max(images) + 1)
-            cached.used = True
-            pixels = decode_item(cached.item, start, stop, self._shelf, self._limits, self._shown)
-            if stop - start < count:
-                return {(frame, image): pixels[image - start] for image in images}
-            self._cache.keep_pixels(frame, cached, pixels)
-        # The cache keeps its own arrays: the caller may write into what it gets.
-        return {(frame, image): pixels[image].copy() for image in images}
+    def _open_item(self, item: Item, start: int, stop: int) -> OpenFrame:
+        return open_item(item, start, stop, self._shelf, self._limits, self._shown)
 
     def _scan(self) -> Iterator[Item]:
         return scan(self._source, self._limits, on_damage=self._on_damage)

@@ -6,7 +6,8 @@ concatenation) goes through `scan`, and all that turns an IMAGES frame into pixe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from triptych.dictionary import ID_LEN, Dictionary, Shelf
@@ -22,6 +23,7 @@ from triptych.framing import INLINE_SLOT, Damage, Frame, FrameType, walk
 from triptych.images import Pixels
 from triptych.limits import Limits
 from triptych.metadata import parse_json
+from triptych.modes.base import Mode, OpenFrame, OpensFrames
 from triptych.modes.registry import get_mode
 from triptych.payload import ImagesPayload, parse_images
 from triptych.source import Source
@@ -126,14 +128,55 @@ def decode_item(
     """Decode images `start` to `stop - 1` of an IMAGES frame."""
     images = item.images
     assert images is not None
-    try:
-        # Those before `start` may have to be decoded to get there.
-        limits.check("decoded_bytes", sum(shape.nbytes for shape in images.shapes[:stop]))
-        dictionary = shelf.get(item.reference)
-        mode = get_mode(images.mode)
+    with _located(item):
+        mode, dictionary = _prepare(item, images, stop, shelf, limits)
         return mode.decode_frame(images.body, images.shapes, dictionary, start, stop, *shown)
+
+
+def open_item(
+    item: Item, start: int, stop: int, shelf: Shelf, limits: Limits, shown: Shown = AS_CODED
+) -> OpenFrame:
+    """Read an IMAGES frame so that its images `start` to `stop - 1` can be shown, each alone."""
+    images = item.images
+    assert images is not None
+    with _located(item):
+        mode, dictionary = _prepare(item, images, stop, shelf, limits)
+        opened = None
+        if isinstance(mode, OpensFrames):
+            opened = mode.open_frame(images.body, images.shapes, dictionary, stop, *shown)
+        if opened is not None:
+            return opened
+        return _Decoded(start, mode.decode_frame(images.body, images.shapes, dictionary, start, stop, *shown))
+
+
+class _Decoded:
+    """What stands for an open frame where a mode has none: pixels."""
+
+    def __init__(self, start: int, pixels: list[Pixels]) -> None:
+        self.images = range(start, start + len(pixels))
+        self._start, self._pixels = start, pixels
+        self.nbytes = sum(array.nbytes for array in pixels)
+
+    def show(self, images: Sequence[int], out: Sequence[Pixels] | Pixels) -> None:
+        """Copy pixels."""
+        for image, target in zip(images, out, strict=True):
+            target[:] = self._pixels[image - self._start]
+
+
+@contextmanager
+def _located(item: Item) -> Iterator[None]:
+    try:
+        yield
     except TriptychError as error:
         raise error.locate(offset=item.frame.offset, frame=item.frame.number) from None
+
+
+def _prepare(
+    item: Item, images: ImagesPayload, stop: int, shelf: Shelf, limits: Limits
+) -> tuple[Mode, Dictionary | None]:
+    # Those before the first that is wanted may have to be decoded to get there.
+    limits.check("decoded_bytes", sum(shape.nbytes for shape in images.shapes[:stop]))
+    return get_mode(images.mode), shelf.get(item.reference)
 
 
 def decode_all(

@@ -9,11 +9,11 @@ from __future__ import annotations
 import io
 import os
 import threading
-from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from triptych.errors import NotSeekable
+from triptych.remote import RemoteSource
 
 SourceLike = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
 
@@ -40,7 +40,7 @@ def open_source(target: SourceLike) -> Source:
     if isinstance(target, (str, os.PathLike)):
         text = os.fspath(target)
         if "://" in text:
-            return HandleSource(_open_url(text), owned=True)
+            return RemoteSource(text)
         if Path(text).exists() and not Path(text).is_file():  # a FIFO or a device
             return PipeSource(open(text, "rb", buffering=0), owned=True)
         return PathSource(text)
@@ -55,15 +55,6 @@ def is_seekable(handle: Any) -> bool:
         return bool(handle.seekable())
     except AttributeError:
         return hasattr(handle, "seek")
-
-
-def _open_url(url: str) -> IO[bytes]:
-    try:
-        fsspec = import_module("fsspec")
-    except ImportError:
-        raise ImportError(f"to read {url}, install fsspec") from None
-    handle: IO[bytes] = fsspec.open(url, "rb").open()
-    return handle
 
 
 class BytesSource:
@@ -119,11 +110,10 @@ class PathSource:
 
 
 class HandleSource:
-    """A seekable file object. The stream begins where the file object stands."""
+    """A seekable file object of the caller's. The stream begins where the file object stands."""
 
-    def __init__(self, handle: IO[bytes], *, owned: bool = False) -> None:
+    def __init__(self, handle: IO[bytes]) -> None:
         self._handle = handle
-        self._owned = owned
         self._lock = threading.Lock()
         self._base = handle.tell()
         self.size = handle.seek(0, io.SEEK_END) - self._base
@@ -137,9 +127,7 @@ class HandleSource:
             return _read_fully(self._handle, min(length, max(0, self.size - offset)))
 
     def close(self) -> None:
-        """Close the file object if it was opened here."""
-        if self._owned:
-            self._handle.close()
+        """Do nothing: the caller owns the file object."""
 
 
 class PipeSource:

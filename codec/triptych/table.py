@@ -7,7 +7,7 @@ and frame numbers are those of the whole stream; frames are IMAGES frames.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,23 +15,35 @@ import numpy as np
 import numpy.typing as npt
 
 from triptych.errors import ChecksumMismatch, FormatError, InvalidFrame, NotSeekable
-from triptych.framing import HEADER_LEN, Damage, Frame, FrameType, read_frame, read_frame_header
+from triptych.framing import (
+    HEADER_LEN,
+    Damage,
+    Frame,
+    FrameType,
+    check_stream_header,
+    read_frame,
+    read_frame_header,
+)
 from triptych.index import PartIndex, hash_key, read_index
 from triptych.limits import Limits
 from triptych.metadata import parse_json
+from triptych.remote import RemoteSource
 from triptych.scan import Item, Reference, parse_binding, parse_images_frame, scan
 from triptych.source import Source
 
+PREFETCH_BYTES = 1 << 23
+"""Bytes of frames that are fetched from a remote source at a time."""
 _LOST = 0
 """Stands for the type of a frame whose header is damaged."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part: the offset of its stream header, and its index."""
+    """A part: the offset of its stream header, and its index; `is_indexed` where the stream itself has it."""
 
     offset: int
     index: PartIndex
+    is_indexed: bool = False
 
 
 class _Binding(NamedTuple):
@@ -60,10 +72,17 @@ class Table:
         self.parts = parts
         frames = [part.index.frames for part in parts]
         self._frames = np.concatenate(frames) if frames else PartIndex().frames
+        self._starts = np.concatenate(
+            [
+                np.empty(0, np.int64),
+                *(part.offset + part.index.frames["offset"].astype(np.int64) for part in parts),
+            ]
+        )
         # First image of each frame, and the number of all; likewise first frame of each part.
         self._first_image = np.concatenate(([0], np.cumsum(self._frames["count"], dtype=np.int64)))
         self._first_frame = [0, *np.cumsum([len(entries) for entries in frames]).tolist()]
         self._key_hashes, self._key_images = self._join_keys()
+        self._is_header_due = self.is_remote
         self._bindings: dict[int, list[_Binding]] = {}
         self._references: dict[int, Reference] = {}
 
@@ -74,8 +93,41 @@ class Table:
 
     def frame_of(self, image: int) -> tuple[int, int]:
         """Give the frame of an image, and the image's number in it."""
-        frame = int(np.searchsorted(self._first_image, image, side="right")) - 1
+        frame = int(self._first_image.searchsorted(image, side="right")) - 1
         return frame, image - self.first_image(frame)
+
+    def frames_of(self, images: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Give the frames of images, and the images' numbers in them."""
+        numbers = np.array(images, np.int64)
+        frames = self._first_image.searchsorted(numbers, side="right") - 1
+        return frames.tolist(), (numbers - self._first_image[frames]).tolist()
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether reads are requests to a server, so that it pays to ask for several frames at once."""
+        return isinstance(self._source, RemoteSource)
+
+    def prefetch(self, frames: Iterable[int]) -> int:
+        """Fetch the first of some frames of a remote source; say how many."""
+        assert isinstance(self._source, RemoteSource)
+        ranges: list[tuple[int, int]] = []
+        nbytes = 0
+        for frame in frames:
+            start, stop = self._extent(frame)
+            nbytes += stop - start
+            if ranges and nbytes > PREFETCH_BYTES:
+                break
+            ranges.append((start, stop))
+        self._source.prefetch(ranges)
+        return len(ranges)
+
+    def _extent(self, frame: int) -> tuple[int, int]:
+        """Give where a frame begins, and where it ends at most (as far as is known without reading it)."""
+        start = int(self._starts[frame])
+        is_last = frame + 1 == len(self._starts)
+        stop = (self._source.size or start) if is_last else int(self._starts[frame + 1])
+        # What an index says is not believed: the frame itself says how long it is.
+        return start, min(stop, start + PREFETCH_BYTES)
 
     def first_image(self, frame: int) -> int:
         """Give the first image of a frame."""
@@ -101,6 +153,7 @@ class Table:
 
     def read(self, frame_number: int) -> Item:
         """Read an IMAGES frame, with the dictionary that its slot was bound to."""
+        self._check_header()
         offset_in_part, count, crc = self._frames[frame_number].item()
         part_number = bisect_right(self._first_frame, frame_number) - 1
         part = self.parts[part_number]
@@ -118,6 +171,12 @@ class Table:
         except FormatError as error:
             raise error.locate(offset=offset, frame=frame_number) from None
         return item
+
+    def _check_header(self) -> None:
+        """Check what `load_table` left out, before the first byte behind it is believed."""
+        if self._is_header_due:
+            check_stream_header(self._source.read_at(0, HEADER_LEN))
+            self._is_header_due = False
 
     def references(self) -> list[Reference]:
         """Give all dictionaries that DICTIONARY and USE frames bind, in order."""
@@ -149,6 +208,7 @@ class Table:
         return None
 
     def _bindings_of(self, part_number: int) -> list[_Binding]:
+        self._check_header()
         if part_number not in self._bindings:
             part = self.parts[part_number]
             bindings = []
@@ -186,8 +246,9 @@ def load_table(source: Source, limits: Limits, on_damage: Callable[[Damage], Non
         raise NotSeekable("a pipe can only be iterated; read it into bytes for random access")
     indexed: list[Part] = []
     stop = source.size
-    while stop and (found := read_index(source, stop, limits)):
-        indexed.insert(0, Part(*found))
+    is_remote = isinstance(source, RemoteSource)
+    while stop and (found := read_index(source, stop, limits, skip_first_header=is_remote)):
+        indexed.insert(0, Part(*found, is_indexed=True))
         stop = found[0]
     if stop == 0:
         return Table(source, indexed, limits, on_damage)

@@ -18,12 +18,16 @@ from triptych.table import Table, load_table
 
 @dataclass(frozen=True)
 class Tail:
-    """How a stream can be continued: its whole frames end at `size`, its last part begins at `part`."""
+    """How a stream can be continued: its whole frames end at `size`, its last part begins at `part`.
+
+    `is_indexed` says whether the stream itself has the last part's index.
+    """
 
     size: int
     part: int
     index: PartIndex
     slots: dict[tuple[bytes, bool], int]
+    is_indexed: bool = False
 
 
 def find_tail(target: SinkLike, limits: Limits) -> Tail | None:
@@ -74,6 +78,7 @@ def _find_tail(source: Source, size: int, limits: Limits) -> Tail:
         table.parts[-1].offset,
         table.parts[-1].index,
         {slot_key(reference): slot for slot, reference in slots},
+        table.parts[-1].is_indexed,
     )
 
 

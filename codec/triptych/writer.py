@@ -25,10 +25,10 @@ from triptych.dictionary import (
     shipped_dictionary,
     short_id,
 )
-from triptych.errors import EncodeError, TargetUnreachable
+from triptych.errors import EncodeError, TargetUnreachable, TriptychError
 from triptych.framing import HEADER_LEN, INLINE_SLOT
 from triptych.images import Shape, as_pixels
-from triptych.jobs import Batch, Encoded, Job, encode_frame
+from triptych.jobs import Batch, Job, Lost, Outcome, encode_frame
 from triptych.metadata import build_json, make_attachments
 from triptych.modes.auto import choose_mode
 from triptych.modes.base import Mode
@@ -42,6 +42,9 @@ from triptych.tail import find_tail
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+OnFailure = Callable[[list[str | None], TriptychError], None]
+"""Takes the keys of a frame's images, and why the frame cannot be encoded."""
 
 
 def encode(
@@ -92,6 +95,9 @@ class Writer:
         Continue the stream that is at the target, if there is one.
     metadata : dict
         Of the stream as a whole.
+    on_failure : callable
+        Called with keys and an error where images cannot be encoded: these are left out, and nothing is
+        raised. Where all are left out, `close` takes back what was not flushed.
     **options
         Those of `triptych.options.Options`.
 
@@ -99,8 +105,8 @@ class Writer:
     -----
     Used as a context manager, an exception takes back what was not flushed: no file appears under the name of
     a path. With threads, or several images to a frame, an error of encoding may come with a later image; the
-    frame it is about is left out and the stream stays whole. Such an error from `close` takes all back:
-    `flush` first to get it before.
+    images it is about are left out and the stream stays whole. Such an error from `close` takes all back:
+    `flush` first to get it before, or give `on_failure`.
     """
 
     def __init__(
@@ -110,6 +116,7 @@ class Writer:
         append: bool = False,
         *,
         metadata: Mapping[str, Any] | None = None,
+        on_failure: OnFailure | None = None,
         **options: Any,
     ) -> None:
         self._closed = True  # until there is something to close
@@ -123,9 +130,13 @@ class Writer:
         header = None if metadata is None else build_json(metadata)
         # Options travel to the jobs; an executor cannot.
         self._job_options = dataclasses.replace(self._options, executor=None)
-        self._pool: OrderedPool[Encoded] = OrderedPool(self._options.threads, self._options.executor)
+        self._on_failure = on_failure
+        self._pool: OrderedPool[Outcome] = OrderedPool(self._options.threads, self._options.executor)
         self._batch = Batch()
         self._is_first = True
+        self._n_frames = self._n_lost = 0
+        self._like: tuple[str, Shape] | None = None
+        self._room = 1
         self._failed = False
         tail = find_tail(target, self._limits) if append else None
         self._begin = tail.size if tail else 0
@@ -182,8 +193,7 @@ class Writer:
         mode = choose_mode(pixels, self._options, self._dictionary)
         room = self._images_per_frame(mode, shape)
         # At most one frame is submitted here, after the image is safe in a batch: an error of encoding,
-        # perhaps
-        # of an earlier image, loses nothing else.
+        # perhaps of an earlier image, loses nothing else.
         full = None
         if not self._batch.takes(mode, shape, room, self._limits.decoded_bytes):
             full, self._batch = self._batch, Batch()
@@ -203,6 +213,20 @@ class Writer:
         self._finish()
         self._guarded(self._sink.flush)
 
+    def checkpoint(self) -> None:
+        """Make the frames that are written by now durable, and readable by others.
+
+        Unlike `flush` it changes no byte of the stream: the frame that is being gathered is gathered on, and
+        frames that are being encoded are not waited for. A path has its name from now on.
+        """
+        self._check_open()
+        self._guarded(self._sink.flush)
+
+    @property
+    def size(self) -> int:
+        """Bytes that this Writer has written by now."""
+        return self._part.size - self._begin
+
     def close(self) -> None:
         """Write what is left, and the index. A second call does nothing."""
         if self._closed:
@@ -210,6 +234,9 @@ class Writer:
         try:
             self._check_open()
             self._finish(closing=True)
+            if self._n_lost and not self._n_frames:
+                self.abort()
+                return
             self._guarded(self._part.close)
         except BaseException:
             self.abort()
@@ -268,10 +295,14 @@ class Writer:
     def _images_per_frame(self, mode: Mode, shape: Shape) -> int:
         if self._options.target_size is not None:
             return 1  # it is a target for each image
-        wanted = self._options.frame_images
-        if wanted is None:
-            wanted = mode.images_per_frame(shape, self._options, self._dictionary_for(mode))
-        return min(wanted, self._limits.images_per_frame)
+        # Most images are like the one before, and a mode may have to look into its dictionary.
+        if (mode.name, shape) != self._like:
+            wanted = self._options.frame_images
+            if wanted is None:
+                wanted = mode.images_per_frame(shape, self._options, self._dictionary_for(mode))
+            self._room = min(wanted, self._limits.images_per_frame)
+            self._like = mode.name, shape
+        return self._room
 
     def _may_be_only_frame(self) -> bool:
         """Say whether it matters that this may be the only frame: then it waits for the next image."""
@@ -293,27 +324,36 @@ class Writer:
             else:
                 reference = dictionary if embed else bytes.fromhex(dictionary.id)
                 slot = self._guarded(self._part.bind, reference)
-        prefix = build_prefix(mode.code, batch.entries, inline_id)
         options = self._job_options
         if options.target_size is not None:
+            prefix = build_prefix(mode.code, batch.entries, inline_id)
             around = HEADER_LEN + len(prefix) + (self._part.size - self._begin if self._is_first else 0)
             if options.target_size <= around:
-                raise TargetUnreachable(
+                error = TargetUnreachable(
                     "bytes of the stream without any pixels", expected=options.target_size, got=around
                 )
+                self._put(Outcome(None, [Lost([entry.key for entry in batch.entries], error)]))
+                return
             options = dataclasses.replace(options, target_size=options.target_size - around)
         self._is_first = False
-        least = self._limits.least_payload(
-            sum(entry.shape.pixels for entry in batch.entries), len(batch.entries)
-        )
-        keys = [entry.key for entry in batch.entries]
-        job = Job(mode.name, batch.pixels, options, dictionary, prefix, least, slot, keys)
-        for encoded in self._pool.submit(encode_frame, job):
-            self._guarded(self._part.add_images, *encoded)
+        job = Job(mode.name, batch.entries, batch.pixels, options, dictionary, inline_id, slot)
+        for outcome in self._pool.submit(encode_frame, job):
+            self._put(outcome)
 
     def _finish(self, *, closing: bool = False) -> None:
         if self._batch.entries:
             batch, self._batch = self._batch, Batch()
             self._submit(batch, is_only=closing and self._is_first)
-        for encoded in self._pool.drain():
-            self._guarded(self._part.add_images, *encoded)
+        for outcome in self._pool.drain():
+            self._put(outcome)
+
+    def _put(self, outcome: Outcome) -> None:
+        """Write a frame, and say what was left out of it."""
+        if outcome.encoded is not None:
+            self._n_frames += 1
+            self._guarded(self._part.add_images, *outcome.encoded)
+        for lost in outcome.lost:
+            if self._on_failure is None:
+                raise lost.error
+            self._n_lost += 1
+            self._on_failure(*lost)

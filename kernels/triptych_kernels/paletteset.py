@@ -8,10 +8,11 @@ contexts of each decision are mixed. FORMAT.md section 6.3 is the law.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import int64, uint64
+from numba import int64, uint8, uint64
 
 from triptych_kernels._jit import inline, kernel
 from triptych_kernels.arrays import I32, I64, U8, U32, U64
@@ -76,6 +77,7 @@ def layout_of(colors: U8) -> int:
     return HAS_ALPHA * has_alpha + HAS_COLOR * has_color
 
 
+@cache
 def layout_bits(layout: int) -> tuple[I64, I64]:
     """Return channel and level (7 = most significant) of each bit of a key, first bit first."""
     alpha = [(ALPHA, level) for level in range(7, -1, -1)] if layout & HAS_ALPHA else []
@@ -97,17 +99,35 @@ def colors_to_keys(colors: U8, layout: int) -> U64:
 
 def keys_to_colors(keys: U64, layout: int) -> U8:
     """Return the colours of keys: the inverse of `colors_to_keys`."""
-    planes = {c: np.zeros(len(keys), np.uint64) for c in (GREEN, RED, BLUE, ALPHA)}
-    channels, levels = layout_bits(layout)
-    for i, (channel, level) in enumerate(zip(channels, levels, strict=True)):
-        bit = keys >> np.uint64(len(levels) - 1 - i) & np.uint64(1)
-        planes[int(channel)] |= bit << np.uint64(level)
-    g = planes[GREEN]
-    if not layout & HAS_COLOR:
-        r = b = g
-    else:
-        r, b = ((planes[c] + g - np.uint64(128)) & np.uint64(255) for c in (RED, BLUE))
-    return np.stack([r, g, b, np.uint64(255) - planes[ALPHA]], 1).astype(np.uint8)
+    colors = np.empty((len(keys), 4), np.uint8)
+    _set_colors(keys, *layout_bits(layout), layout, colors)
+    return colors
+
+
+@kernel
+def _set_colors(keys: U64, channels: I64, levels: I64, layout: int, colors: U8) -> None:
+    """Set colours u8 (k, 4) to those of keys u64 (k), whose bits have these channels and levels."""
+    n_bits = len(levels)
+    for i in range(len(keys)):
+        red, green, blue, alpha = uint64(0), uint64(0), uint64(0), uint64(0)
+        for at in range(n_bits):
+            bit = (keys[i] >> uint64(n_bits - 1 - at)) & uint64(1)
+            value = bit << uint64(levels[at])
+            if channels[at] == GREEN:
+                green |= value
+            elif channels[at] == RED:
+                red |= value
+            elif channels[at] == BLUE:
+                blue |= value
+            else:
+                alpha |= value
+        # Red and blue are differences from green, and 128.
+        if layout & HAS_COLOR != 0:
+            red, blue = red + green + uint64(128), blue + green + uint64(128)
+        else:
+            red, blue = green, green
+        colors[i, 0], colors[i, 1] = uint8(red & uint64(255)), uint8(green)
+        colors[i, 2], colors[i, 3] = uint8(blue & uint64(255)), uint8(uint64(255) - alpha)
 
 
 @inline

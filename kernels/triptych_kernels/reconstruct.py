@@ -1,4 +1,4 @@
-"""Images from scores and basis, in integers: the last step of decoding a collection.
+"""From scores and a basis to pixels, in integers: the last step of decoding a collection.
 
 A mirrored basis holds the left halves (columns 0 to (width + 1) // 2 - 1) of even and of odd images; the
 right half is the left one mirrored, with the other sign where the image is odd. FORMAT.md section 8.
@@ -7,28 +7,71 @@ right half is the left one mirrored, with the other sign where the image is odd.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
-from numba import int32, int64, uint8
+from numba import int32, int64, uint8, uint32, uint64
 
-from triptych_kernels._jit import kernel
-from triptych_kernels.arrays import I32, I64, U8
+from triptych_kernels._jit import inline, kernel
+from triptych_kernels.arrays import I16, I32, I64, U8
 
-I16 = npt.NDArray[np.int16]
+NEAR = 1 << 11
+"""Sums that are worked on at a time."""
+UNIT = 1 << 16
+"""The factor of a frame whose step is its dictionary's."""
+
+
+@inline
+def _add_four(scores: I16, image: int, four: I64, basis: I16, first: int, sums: I32, row: int) -> None:
+    """Add four rows at once, so that the sums are read and written a quarter as often."""
+    a, b, c, d = uint64(four[0]), uint64(four[1]), uint64(four[2]), uint64(four[3])
+    s_a, s_b = int32(scores[image, a]), int32(scores[image, b])
+    s_c, s_d = int32(scores[image, c]), int32(scores[image, d])
+    for i in range(uint64(sums.shape[1])):
+        at = uint64(first) + i
+        total = s_a * int32(basis[a, at]) + s_b * int32(basis[b, at])
+        sums[row, i] += int32(total + s_c * int32(basis[c, at]) + s_d * int32(basis[d, at]))
 
 
 @kernel
-def add_components(scores: I32, image: int, odd: U8, basis: I16, sums: I32) -> None:
-    """Add one image's scores times the basis to sums i32 (2, d): even components, odd components.
+def add_components(scores: I16, image: int, odd: U8, basis: I16, first: int, four: I64, sums: I32) -> None:
+    """Add one image's scores times some columns of the basis to sums i32 (2, m): even rows, odd rows.
 
-    IN scores i32 (K, n), odd u8 (K), basis i16 (>= K, d). The caller has seen to it that the sum over
-    components of |score| * (greatest |entry| of its row) is at most 2^30, so no partial sum leaves int32.
+    IN scores i16 (n, K), odd u8 (K), basis i16 (>= K, d), first: its first column. four i64 (4): work.
+    The caller has seen to it that the sum over components of |score| * (greatest |entry| of its row) is at
+    most 2^30, so no partial sum leaves int32.
     """
-    for j in range(scores.shape[0]):
-        score = scores[j, image]
-        if score != 0:
-            row = int64(odd[j])
-            for i in range(basis.shape[1]):
-                sums[row, i] += score * int32(basis[j, i])
+    for row in range(2):
+        n_waiting = 0
+        for j in range(scores.shape[1]):
+            if scores[image, j] != 0 and int64(odd[j]) == row:
+                four[n_waiting] = j
+                n_waiting += 1
+                if n_waiting == 4:
+                    _add_four(scores, image, four, basis, first, sums, row)
+                    n_waiting = 0
+        for waiting in range(n_waiting):
+            j = uint64(four[waiting])
+            score = int32(scores[image, j])
+            for i in range(uint64(sums.shape[1])):
+                sums[row, i] += score * int32(basis[j, uint64(first) + i])
+
+
+@inline
+def _show_row(
+    even: I32, odd: I32, sign: int, mean: I32, at: int, factor: int, shift: int, row: U8, n: int
+) -> None:
+    """Set the first n bytes of a row of pixels; sign: 1 in the left half, -1 in the mirrored one."""
+    begin, flip = uint64(at), int32(sign)
+    half, most = int32(int64(1) << int64(shift - 1)), int32((int64(256) << int64(shift)) - int64(1))
+    by = uint32(shift) & uint32(31)  # said so that the shift is known to be one of 32 bits
+    if int64(factor) == UNIT:
+        for i in range(uint64(n)):
+            total = int32(even[begin + i] + int32(odd[begin + i] * flip))
+            value = int32(int32(mean[begin + i] + total) + half)
+            row[i] = uint8(uint32(min(most, max(int32(0), value))) >> by)
+    else:
+        for i in range(uint64(n)):
+            total = int64(even[begin + i]) + int64(odd[begin + i]) * int64(sign)
+            value = int64(mean[begin + i]) + ((total * int64(factor)) >> 16) + int64(half)
+            row[i] = uint8(uint64(min(int64(most), max(int64(0), value))) >> uint64(shift))
 
 
 @kernel
@@ -36,30 +79,62 @@ def show_image(sums: I32, mean: I32, factor: int, shift: int, out: U8) -> None:
     """Turn sums into pixels: mean + (sum * factor >> 16), rounded at `shift` fraction bits, clamped.
 
     IN sums i32 (2, h * w2 * c), mean i32 (h * w2 * c), where w2 is the width of out, or half of it, rounded
-    up, in a mirrored basis. OUT out u8 (h, w, c). |sum| <= 2^30 and factor < 2^33: products fit i64.
+    up, in a mirrored basis; shift 4 to 12. OUT out u8 (h, w, c). |even| + |odd| <= 2^30, |mean| < 2^21 and
+    factor < 2^33: products fit i64, and where the factor is UNIT all fits i32.
     """
     height, width, channels = out.shape
-    stored = sums.shape[1] // (height * channels)
-    half = int64(1) << int64(shift - 1)
+    rows = out.reshape(height, width * channels)
+    n = sums.shape[1] // height
+    even, odd = sums[0], sums[1]
+    n_mirrored = width - n // channels
     for y in range(height):
-        for x in range(width):
-            mirrored = x >= stored
-            column = width - 1 - x if mirrored else x
-            for c in range(channels):
-                i = (y * stored + column) * channels + c
-                odd = int64(sums[1, i])
-                total = int64(sums[0, i]) - odd if mirrored else int64(sums[0, i]) + odd
-                value = (int64(mean[i]) + ((total * int64(factor)) >> 16) + half) >> int64(shift)
-                out[y, x, c] = uint8(min(int64(255), max(int64(0), value)))
+        row = rows[y]
+        if n_mirrored > 0:
+            # The right half is made in the place of the left one, and turned around into its own.
+            _show_row(even, odd, -1, mean, y * n, factor, shift, row, n_mirrored * channels)
+            for x in range(uint64(n_mirrored)):
+                source, target = x * uint64(channels), (uint64(width - 1) - x) * uint64(channels)
+                if channels == 3:
+                    row[target], row[target + uint64(1)] = row[source], row[source + uint64(1)]
+                    row[target + uint64(2)] = row[source + uint64(2)]
+                else:
+                    for c in range(uint64(channels)):
+                        row[target + c] = row[source + c]
+        _show_row(even, odd, 1, mean, y * n, factor, shift, row, n)
 
 
-def work_sums(size: int) -> I32:
-    """Return sums of nothing for images of so many stored entries."""
-    return np.zeros((2, size), np.int32)
+@kernel
+def show_images(
+    scores: I16,
+    images: I64,
+    odd: U8,
+    basis: I16,
+    mean: I32,
+    factor: int,
+    shift: int,
+    four: I64,
+    sums: I32,
+    out: U8,
+) -> None:
+    """Do both for several images: out u8 (m, h, w, c) shows images i64 (m).
+
+    four i64 (4) and sums i32 (2, n) are work. n, a multiple of what is stored of a row of pixels, is how much
+    is done at a time: few enough that the sums stay in the nearest cache, and the basis's columns near by.
+    """
+    height = out.shape[1]
+    stored = len(mean) // height
+    step = sums.shape[1] // stored
+    for top in range(0, height, step):
+        bottom = min(height, top + step)
+        first, end = top * stored, bottom * stored
+        part = sums.reshape(-1)[: 2 * (end - first)].reshape(2, end - first)
+        for k in range(len(images)):
+            part[:] = 0
+            add_components(scores, images[k], odd, basis, first, four, part)
+            show_image(part, mean[first:end], factor, shift, out[k, top:bottom])
 
 
-def peaks(basis: I16) -> I64:
-    """Return the greatest magnitude of each row's entries, i64 (K)."""
-    if not basis.size:
-        return np.zeros(len(basis), np.int64)
-    return np.abs(basis.astype(np.int32)).max(axis=1).astype(np.int64)
+def work_for(stored: int, height: int) -> tuple[I64, I32]:
+    """Return the work arrays of `show_images` for images of so many stored entries."""
+    rows = max(1, min(height, NEAR * height // max(1, stored)))
+    return np.empty(4, np.int64), np.empty((2, rows * (stored // height)), np.int32)

@@ -103,7 +103,7 @@ def test_targets_that_cannot_be_met(tmp_path, run, folder):
         str(folder / "b.png"),
     ]
     assert not (tmp_path / "x").exists()
-    run("encode", folder, "--target-psnr", 20, "--frame-images", 2, "-o", tmp_path / "x", code=2)
+    run("encode", folder, "--target-size", 200, "--frame-images", 2, "-o", tmp_path / "x", code=2)
 
 
 def test_damage_costs_one_frame(tmp_path, run, folder, pictures):

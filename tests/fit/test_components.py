@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from triptych.dictionary import Dictionary
 from triptych.errors import DictionaryMismatch, InvalidFrame, InvalidImage, InvalidOption, TriptychError
-from triptych.fit import components
+from triptych.fit import spectrum
 from triptych.fit.basis import Basis, build_content, load_basis, parse_content, step_size, stored_shape
-from triptych.fit.components import fit_components, is_mirror_symmetric
+from triptych.fit.components import fit_components
+from triptych.fit.spectrum import Spectrum, is_mirror_symmetric
+from triptych.fit.statistics import Statistics
 from triptych.images import Shape
 from triptych.modes.components import explained_variance_ratio
 from triptych.options import Options
@@ -121,10 +123,10 @@ def test_a_bad_image_is_refused_by_any_workers():
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_images_and_statistics_give_the_same_spectrum(symmetric):
     images, shape = make_collection(1, 40, Shape(4, 6, 1)), Shape(4, 6, 1)
-    statistics = components.Statistics(shape, symmetric)
+    statistics = Statistics(shape, symmetric)
     statistics.update(images)
-    one = components._Spectrum.of_images(images, shape, symmetric).leading(5)
-    other = components._Spectrum.of_statistics(statistics).leading(5)
+    one = Spectrum.of_images(images, shape, symmetric).leading(5)
+    other = Spectrum.of_statistics(statistics).leading(5)
     for got, expected in zip(one, other, strict=True):
         assert np.allclose(got, expected, atol=1e-6)
 
@@ -165,7 +167,7 @@ def test_constant_images_have_no_components():
 def test_large_matrices_are_decomposed_in_part(monkeypatch):
     images = make_collection(7, 200, Shape(5, 6, 1), n_factors=3)
     whole = fit(images, n_components=3)
-    monkeypatch.setattr(components, "WHOLE", 8)
+    monkeypatch.setattr(spectrum, "WHOLE", 8)
     part = fit(images, n_components=3)
     assert np.array_equal(load_basis(part).levels, load_basis(whole).levels)
     assert np.abs(load_basis(part).entries - load_basis(whole).entries).max() <= 1

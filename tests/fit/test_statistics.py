@@ -1,6 +1,7 @@
 """Sufficient statistics: exact, and the same for any order and any parts."""
 
 import contextlib
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -53,7 +54,7 @@ def test_merged_equals_one_pass_in_any_order(seed, shape, mirrored, data):
     parts = data.draw(st.permutations(parts))
     total = Statistics(shape, mirrored)
     for part in parts:
-        total.merge(Statistics.from_bytes(part.to_bytes()))
+        total.merge(pickle.loads(pickle.dumps(part)))
     assert same(total, take(images, mirrored))
 
 
@@ -70,8 +71,25 @@ def test_gathered_by_any_workers_equals_one_pass(seed, shape, mirrored, n_batche
     with contextlib.ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
         patch.setattr(statistics_module, "PIECE_IMAGES", piece)
         made = {name: stack.enter_context(of(2)) if callable(of) else of for name, of in workers.items()}
-        total = gather(np.array_split(images, n_batches), shape, mirrored, Options(**made))
+        total = Statistics(shape, mirrored)
+        gather(np.array_split(images, n_batches), total, Options(**made))
     assert same(total, take(images, mirrored))
+
+
+@given(SEEDS, SHAPES, st.integers(0, 300))
+def test_plain_statistics_hold_the_mirrored_ones(seed, shape, n):
+    images = make_images(seed, n, shape)
+    assert same(take(images, False).mirror(), take(images, True))
+    assert same(take(images, True).mirror(), take(images, True))
+
+
+@given(SEEDS, SHAPES, st.booleans())
+def test_packed_and_unpacked(seed, shape, mirrored):
+    statistics = take(make_images(seed, 40, shape), mirrored)
+    packed = [numbers.astype(np.int64) for numbers in statistics.pack()]
+    assert same(Statistics.unpack(shape, mirrored, 40, packed), statistics)
+    side = len(statistics.sums[0])
+    assert [len(numbers) for numbers in packed] == [side, side * (side + 1) // 2] * (1 + mirrored)
 
 
 def test_large_statistics_are_few(monkeypatch):
@@ -80,7 +98,7 @@ def test_large_statistics_are_few(monkeypatch):
     monkeypatch.setattr(Statistics, "__init__", spy(Statistics.__init__, made))
     monkeypatch.setattr(statistics_module, "PARTS_BYTES", 2 * 8 * (9 + 3))
     images = make_images(1, 400, Shape(1, 3, 1))
-    gather(np.array_split(images, 100), Shape(1, 3, 1), False, Options(threads=8))
+    gather(np.array_split(images, 100), Statistics(Shape(1, 3, 1)), Options(threads=8))
     assert 1 <= len(made) <= 2
 
 
@@ -124,10 +142,3 @@ def test_statistics_of_other_images():
 def test_too_large():
     with pytest.raises(LimitExceeded, match="12,288 rows"):
         Statistics(Shape(64, 64, 3))
-
-
-@pytest.mark.parametrize("cut", [0, 3, 40, -1])
-def test_bytes_that_were_cut(cut):
-    data = take(make_images(1, 5, Shape(2, 2, 1)), False).to_bytes()
-    with pytest.raises(InvalidImage):
-        Statistics.from_bytes(data[:cut])

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import components as twin
 from triptych_kernels.project import TILE, project_and_quantize
-from triptych_kernels.reconstruct import add_components, show_image
+from triptych_kernels.reconstruct import UNIT, add_components, show_image, show_images
 from triptych_kernels.refinescores import refine_scores
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -31,20 +31,38 @@ def test_projection_stays_within_16_bits():
     assert project_and_quantize(images, np.full(2, 9, np.float32), huge, 0.0).tolist() == [[32767], [-32767]]
 
 
-@given(SEEDS, st.integers(1, 4), st.integers(1, 6), st.integers(1, 3), st.booleans(), st.integers(4, 12))
-def test_reconstruction(seed, height, width, channels, mirrored, shift):
+@given(
+    SEEDS,
+    st.integers(1, 12),
+    st.integers(1, 4),
+    st.integers(1, 6),
+    st.integers(1, 3),
+    st.booleans(),
+    st.integers(4, 12),
+)
+def test_reconstruction(seed, n_components, height, width, channels, mirrored, shift):
     rng = np.random.default_rng(seed)
     stored = (width + 1) // 2 if mirrored else width
-    rows = rng.integers(-3000, 3001, (5, height, stored, channels)).astype(np.int16)
+    rows = rng.integers(-3000, 3001, (n_components, height, stored, channels)).astype(np.int16)
     center = rng.integers(0, 255 << shift, (height, stored, channels)).astype(np.int32)
-    scores = rng.integers(-20, 21, (5, 2)).astype(np.int32)
-    odd = (rng.integers(0, 2, 5) * mirrored).astype(np.uint8)
-    factor = int(rng.integers(1, 1 << 20))
+    scores = rng.integers(-20, 21, (n_components, 2)).astype(np.int16)
+    scores[rng.random(scores.shape) < 0.3] = 0
+    odd = (rng.integers(0, 2, n_components) * mirrored).astype(np.uint8)
+    factor = UNIT if seed % 2 else int(rng.integers(1, 1 << 20))
+    rows_flat, by_image = rows.reshape(n_components, -1), np.ascontiguousarray(scores.T)
     sums = np.zeros((2, center.size), np.int32)
-    add_components(scores, 1, odd, rows.reshape(5, -1), sums)
+    four = np.zeros(4, np.int64)
+    add_components(by_image, 1, odd, rows_flat, 0, four, sums)
     out = np.zeros((height, width, channels), np.uint8)
     show_image(sums, center.reshape(-1), factor, shift, out)
     assert (out == twin.show(scores[:, 1], odd, rows, center, factor, shift, width)).all()
+    # So many rows at a time: all, or fewer, also such that the last ones are fewer still.
+    work = np.zeros((2, int(rng.integers(1, height + 1)) * stored * channels), np.int32)
+    several = np.zeros((3, *out.shape), np.uint8)
+    order = np.array([1, 0, 1])
+    show_images(by_image, order, odd, rows_flat, center.reshape(-1), factor, shift, four, work, several)
+    assert (several[[0, 2]] == out).all()
+    assert (several[1] == twin.show(scores[:, 0], odd, rows, center, factor, shift, width)).all()
 
 
 @given(SEEDS)

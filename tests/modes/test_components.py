@@ -193,7 +193,8 @@ def test_a_dictionary_of_another_kind():
 def test_images_per_frame():
     book = fit(make_collection(1, 9, Shape(4, 4, 1)))
     assert mode.images_per_frame(Shape(4, 4, 1), Options(), book) == mode.FRAME_IMAGES
-    assert mode.images_per_frame(Shape(4096, 4096, 4), Options(), book) == 1
+    with pytest.raises(DictionaryMismatch, match=r"\(4, 4, 1\)"):
+        mode.images_per_frame(Shape(5, 4, 1), Options(), book)
 
 
 @given(st.binary(max_size=120), st.integers(1, 70), st.booleans())

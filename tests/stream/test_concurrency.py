@@ -4,9 +4,12 @@ import io
 import multiprocessing
 import os
 import pickle
+import subprocess
+import sys
 import threading
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
+import fsspec
 import numpy as np
 import pytest
 import triptych as tp
@@ -127,6 +130,28 @@ def _read_all(reader):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_fork_while_another_thread_reads(tmp_path):
+    """A lock that a thread of the parent held is held for ever in the child, unless it is made anew."""
+    path = tmp_path / "images.tych"
+    write_stream(small_records(40), path, frame_images=2)
+    with tp.Reader(path) as reader, reader._cache._lock, reader._lock:
+        child = multiprocessing.get_context("fork").Process(target=_read_all, args=(reader,))
+        child.start()
+        child.join(60)
+        assert child.exitcode == 0
+
+
+def test_reader_travels_to_a_spawned_process(tmp_path):
+    path = tmp_path / "images.tych"
+    write_stream(small_records(5), path)
+    with tp.Reader(path) as reader:
+        assert len(reader) == 5
+        script = f"import pickle; assert len(pickle.loads({pickle.dumps(reader)!r})) == 5"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-W", "error", "-c", script], env=environment, check=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_child_leaves_the_writers_file_alone(tmp_path):
     path = tmp_path / "images.tych"
     with tp.Writer(path, mode="raw", threads=1) as writer:
@@ -237,7 +262,6 @@ def test_a_file_object_is_read_from_where_it_stands():
 
 
 def test_urls_go_through_fsspec():
-    fsspec = pytest.importorskip("fsspec")
     with fsspec.open("memory://images.tych", "wb") as file:
         file.write(write_stream(small_records(3)))
     with tp.Reader("memory://images.tych") as reader:

@@ -287,7 +287,7 @@ def test_collections_are_compared_at_the_psnr_of_our_points(data, stand_in):
     section = image_sets.pca_collections(Setup(data, quick=True))
     rows = table_of(section, "bytes an image, faces x6 of 64x64")
     ratios = [row["ours / best"] for row in rows[:-1] if row["ours / best"] is not None]
-    images = image_sets._cells(data / "faces" / "anime64_devtest.png")
+    images = image_sets.read_cells(data / "faces" / "anime64_devtest.png")
     file = lossy.JPEG.encode(image_sets.make_mosaic(images), 43)
     [row] = [row for row in rows if row["PCA at"] == "quality 43"]
     assert row["PCA"] == len(file) / 6

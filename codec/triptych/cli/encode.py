@@ -9,26 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from triptych.cli import options as opt
-from triptych.cli.console import cold_kernel_notice, print_json, progress
-from triptych.cli.failures import Failures, UsageFailure, naming
-from triptych.cli.inputs import Input, Picture, collect_images, load_all
+from triptych.cli.collection import Collection, choose_panel, select_inputs
+from triptych.cli.console import cold_kernel_notice, print_json
+from triptych.cli.failures import UsageFailure, naming
+from triptych.cli.inputs import Inputs, collect_images
 from triptych.cli.outputs import STDOUT, stream_target
-from triptych.errors import (
-    EncodeError,
-    InvalidImage,
-    LimitExceeded,
-    TargetUnreachable,
-    TooManyColors,
-)
-from triptych.options import make_options
 
 if TYPE_CHECKING:
     from triptych.dictionary import Dictionary
-    from triptych.interop.pictures import Metadata
-    from triptych.writer import Writer
-
-_OF_ONE_IMAGE = (InvalidImage, LimitExceeded, TargetUnreachable, TooManyColors)
-"""Errors that concern an image, and leave the others alone."""
 
 
 @click.command("encode")
@@ -37,7 +25,11 @@ _OF_ONE_IMAGE = (InvalidImage, LimitExceeded, TargetUnreachable, TooManyColors)
 @opt.filelist_option
 @opt.force_option
 @click.option("--append", is_flag=True, help="Continue the stream at OUT.")
-@click.option("--mode", metavar="MODE", help="kmeans, pca, or auto (the default).")
+@click.option("--resume", is_flag=True, help="Continue the stream at OUT, and skip images that it has.")
+@click.option("--shard", type=opt.parse_shard, metavar="I/N", help="Only the I-th of N runs of the inputs.")
+@click.option("--engine", metavar="ADDRESS", help="Encode on a cluster: dask://HOST:PORT. -j is for reading.")
+@click.option("--mode", metavar="MODE", help="kmeans, pca, ae, gan, or auto (the default).")
+@click.option("--per-image", is_flag=True, help="Mode auto: choose for each image, not for all together.")
 @opt.shared_options
 @click.option("--tune", type=click.Choice(["visual", "psnr"]), help="PCA: for eyes (the default), or PSNR.")
 @click.option("--dither", is_flag=True, default=None, help="k-means: Floyd-Steinberg.")
@@ -57,7 +49,12 @@ def encode_command(
     filelist: str | None,
     force: bool,
     append: bool,
+    resume: bool,
+    shard: tuple[int, int] | None,
+    engine: str | None,
     dictionary: str | None,
+    per_image: bool,
+    threads: int,
     metadata: bool,
     as_json: bool,
     **options: Any,
@@ -66,86 +63,61 @@ def encode_command(
 
     IMAGE is a file, a directory (the image files in it and below, sorted), a pattern, or - for stdin. Keys
     are file names without suffix, paths below a directory where one is given. A single image gets no key,
-    unless it is appended.
+    unless with --append or --resume.
+
+    A run with --resume can be stopped in any way, and called again: images whose keys the stream has are
+    skipped. What is written stands under the name OUT from the first frame on, each frame as soon as it is
+    encoded, and is synced to the disk every 10 seconds.
+
+    In mode auto some of the images are tried under the panels that could serve them, and the one that meets
+    the target in the fewest bytes (without a target: what PCA shows at the quality) takes all of them; where
+    most have few colours, it is kmeans, and those are exact. `triptych info` says what was chosen and why.
+
+    With --shard each of N machines encodes its own part of the same inputs; cat of the N streams, in order,
+    holds what one run would.
     """
     if as_json and output == STDOUT:
         raise UsageFailure("--json and -o - both write to stdout")
+    if resume:
+        for given, name in ((append, "--append"), (force, "--force"), (output == STDOUT, "-o -")):
+            if given:
+                raise UsageFailure(f"--resume continues the stream at OUT, and does not go with {name}")
     inputs = collect_images(images, filelist)
-    if len(inputs) == 1 and not append and not os.path.isdir(images[0] if images else ""):
-        inputs = [Input(inputs[0].path, "")]
-    target = stream_target(output, force, append=append)
-    searched = options["target_size"] is not None or options["target_psnr"] is not None
-    if searched and len(inputs) > 1:
-        # So that an image that misses its target fails at once and alone.
-        if options["frame_images"] is not None:
-            raise UsageFailure("--frame-images: with a target, each image has a frame of its own")
-        options |= {"frame_images": 1, "threads": 1}
-    from triptych.writer import Writer
-
-    failures = Failures()
+    if len(inputs) == 1 and not (append or resume or os.path.isdir(images[0] if images else "")):
+        inputs = Inputs([inputs[0].path], [""])
+    target = stream_target(output, force or resume, append=append)
+    if len(inputs) > 1 and options["target_size"] is not None and options["frame_images"] is not None:
+        raise UsageFailure("--frame-images: with --target-size, each image has a frame of its own")
+    given_options = opt.given_options(**options)
     with cold_kernel_notice(), naming("stdout" if output == STDOUT else output):
-        job = _Job(opt.given_options(**options), dictionary, metadata, failures)
-        writer: Writer | None = None
-        try:
-            for each, picture in progress(load_all(inputs, failures), "images", len(inputs)):
-                if not job.accepts(each, picture):
-                    continue
-                if writer is None:  # only now, so that nothing is written where no image can be read
-                    writer = Writer(target, job.dictionary, append=append, **job.options)
-                job.write(writer, each, picture)
-            if writer is not None and job.n_written:
-                writer.close()
-        finally:
-            if writer is not None:
-                writer.abort()  # does nothing after close
-    if as_json:
-        report = {"output": output, "images": job.n_written, "failed": failures.names}
-        if job.n_written and Path(output).is_file():
-            report["bytes"] = Path(output).stat().st_size
-        print_json(report)
-    failures.exit(job.n_written)
-
-
-class _Job:
-    """What is the same for all images."""
-
-    def __init__(
-        self, options: dict[str, Any], dictionary: str | None, metadata: bool, failures: Failures
-    ) -> None:
         from triptych.options import make_options
 
-        make_options(options)  # usage errors come before work
-        self.options = options
-        self.dictionary = _load(dictionary)
-        self.n_written = 0
-        self._metadata = metadata
-        self._failures = failures
-
-    def accepts(self, each: Input, picture: Picture) -> bool:
-        """Say whether an image can be encoded losslessly, if it has to be; if not, it fails by its name.
-
-        The Writer would find that out only with the whole frame, and leave out the other images with it.
-        """
-        if not self.options.get("lossless"):
-            return True
-        from triptych.modes.kmeans import check_lossless
-
-        try:
-            check_lossless(picture.pixels, make_options(self.options), self.dictionary)
-        except EncodeError as error:
-            self._failures.add(each.name, error)
-            return False
-        return True
-
-    def write(self, writer: Writer, each: Input, picture: Picture) -> None:
-        """Write an image; count it, or the failure that is its own."""
-        metadata: Metadata = picture.metadata if self._metadata else {}
-        try:
-            writer.write(picture.pixels, key=each.key or None, **metadata)
-        except _OF_ONE_IMAGE as error:
-            self._failures.add(each.name, error)
-        else:
-            self.n_written += 1
+        make_options(given_options)  # usage errors come before work
+        book, about = _load(dictionary), None
+        is_auto = given_options.get("mode", "auto") == "auto"
+        if is_auto and book is None and len(inputs) > 1 and not per_image:
+            given_options, about = choose_panel(inputs, given_options)
+        inputs, n_skipped = select_inputs(inputs, shard, output if resume else None)
+        job = Collection(
+            inputs,
+            target,
+            given_options,
+            book,
+            threads=threads,
+            metadata=metadata,
+            append=append,
+            resume=resume,
+            engine=engine,
+            about=about,
+        )
+        meter = job.encode()
+    if as_json:
+        report: dict[str, Any] = {"output": output, "images": job.n_written, "skipped": n_skipped}
+        report |= {"failed": job.failures.names} | meter.figures(job.n_written)
+        if Path(output).is_file() and (job.n_written or not job.failures.names):
+            report["bytes"] = Path(output).stat().st_size
+        print_json(report)
+    job.failures.exit(job.n_written)
 
 
 def _load(dictionary: str | None) -> Dictionary | None:

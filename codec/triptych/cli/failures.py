@@ -13,6 +13,7 @@ import click
 from triptych.errors import (
     DictionaryMismatch,
     DictionaryMissing,
+    EngineFailed,
     FormatError,
     InvalidOption,
     LimitExceeded,
@@ -93,8 +94,9 @@ def naming(name: str) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except _EXPECTED as error:
-        # A wrong option is about no file.
-        raise CommandError(None if isinstance(error, InvalidOption) else name, error) from error
+        # A wrong option is about no file, and a cluster is named by its own errors.
+        is_of_no_file = isinstance(error, (InvalidOption, EngineFailed))
+        raise CommandError(None if is_of_no_file else name, error) from error
 
 
 class Failures:

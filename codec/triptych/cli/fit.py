@@ -1,20 +1,27 @@
-"""`triptych fit`: images in, a dictionary out."""
+"""`triptych fit`: images in, a dictionary out; or statistics of parts, and of these the dictionary."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from triptych.cli import options as opt
+from triptych.cli.collection import select_inputs
 from triptych.cli.console import cold_kernel_notice, plural, print_json, progress
 from triptych.cli.failures import Failures, UsageFailure, naming
-from triptych.cli.inputs import collect_images, load_all
+from triptych.cli.inputs import Input, collect_images, load_all
 from triptych.cli.outputs import STDOUT, stream_target
 
 if TYPE_CHECKING:
     from triptych.dictionary import Dictionary
+    from triptych.fit import CollectionStatistics
+    from triptych.images import Pixels
 
 
 @click.command("fit")
@@ -23,6 +30,15 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", required=True, metavar="BOOK.tych", help="The dictionary; - is stdout.")
 @opt.filelist_option
 @opt.force_option
+@click.option("--stats-only", is_flag=True, help="kmeans, pca: write statistics of the images, to be merged.")
+@click.option("--merge", is_flag=True, help="IMAGE are files that --stats-only wrote, in order.")
+@click.option(
+    "--shard",
+    type=opt.parse_shard,
+    metavar="I/N",
+    help="With --stats-only: the I-th of N runs of the inputs.",
+)
+@click.option("--engine", metavar="ADDRESS", help="Count on a cluster: dask://HOST:PORT. -j is for reading.")
 @opt.shared_options
 @click.option(
     "--variance",
@@ -60,9 +76,14 @@ def fit_command(
     output: str,
     filelist: str | None,
     force: bool,
+    stats_only: bool,
+    merge: bool,
+    shard: tuple[int, int] | None,
+    engine: str | None,
     dictionary: str | None,
     core_seconds: float | None,
     checkpoint: str | None,
+    threads: int,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -72,16 +93,33 @@ def fit_command(
     For pca the components of images of one size; prints how much of the variance they hold.
     For ae networks, and for gan a second, more realistic decoder for networks: prints bytes and PSNR of
     images that were held back, every five minutes.
+
+    On N machines without an engine: fit MODE IMAGE... --stats-only --shard 1/N -o 1.stats on the first, and
+    so on; then fit MODE --merge 1.stats 2.stats ... -o BOOK.tych makes the dictionary that one run makes, and
+    takes the options for it. --merge with --stats-only makes one file of statistics of several.
     """
     if as_json and output == STDOUT:
         raise UsageFailure("--json and -o - both write to stdout")
-    inputs = collect_images(images, filelist)
+    given = opt.given_options(**options)
+    for name, is_given in (("--stats-only", stats_only), ("--merge", merge), ("--engine", engine)):
+        if is_given and mode in ("ae", "gan"):
+            raise UsageFailure(f"{name}: networks are learned from the images themselves, on one machine")
+    if stats_only and given:
+        raise UsageFailure(f"--stats-only: {_flag(next(iter(given)))} goes with --merge, where they are used")
+    if shard is not None and not stats_only:
+        raise UsageFailure("--shard: only with --stats-only, as a dictionary is of all images")
+    if merge:
+        for name, value in (("--filelist", filelist), ("--engine", engine)):
+            if value is not None:
+                raise UsageFailure(f"--merge: takes files of statistics, and no {name}")
+        if not images:
+            raise UsageFailure("--merge: name files that --stats-only wrote")
+    inputs: Sequence[Input] = [] if merge else select_inputs(collect_images(images, filelist), shard, None)[0]
     target = stream_target(output, force)
-    from triptych.fit import fit
+    from triptych.fit import CollectionStatistics, fit
     from triptych.options import make_options
     from triptych.sink import open_sink
 
-    given = opt.given_options(**options)
     make_options(given)
     if mode in ("ae", "gan"):
         given |= opt.given_options(dictionary=dictionary, core_seconds=core_seconds, checkpoint=checkpoint)
@@ -89,31 +127,80 @@ def fit_command(
     failures = Failures()
     n_good = 0
 
-    def pixels() -> Any:
+    def pixels() -> Iterator[Pixels]:
         nonlocal n_good
-        for _, picture in progress(load_all(inputs, failures), "images", len(inputs)):
+        for _, picture in progress(load_all(inputs, failures, threads), "images", len(inputs)):
             n_good += 1
             yield picture.pixels
 
-    with cold_kernel_notice(), naming(output):
-        pictures = pixels()
-        first = next(pictures, None)
-        if first is None:
-            failures.exit(0)
-        book = fit(mode, _chain(first, pictures), **given)
+    with cold_kernel_notice(), naming(output), _workers(engine, threads) as workers:
+        pictures: Iterator[Pixels] = pixels()
+        if inputs:
+            first = next(pictures, None)
+            if first is None:
+                failures.exit(0)
+            else:
+                pictures = chain([first], pictures)
+        result: CollectionStatistics | Dictionary
+        if merge:
+            merged = _merge(mode, images)
+            result = merged if stats_only else merged.fit(threads=threads, **given)
+        elif stats_only:
+            result = CollectionStatistics(mode)
+            result.update(pictures, **workers)
+        else:
+            result = fit(mode, pictures, **given, **workers)
+        data = result.to_bytes()
         sink = open_sink(target)
         try:
-            sink.write(book.to_bytes())
+            sink.write(data)
             sink.close()
         except BaseException:
             sink.abort()
             raise
-    facts = {"output": output, "id": book.id, "kind": book.kind, "bytes": len(book.to_bytes())} | book.params
+    facts: dict[str, Any] = {"output": output, "bytes": len(data)}
+    if isinstance(result, CollectionStatistics):
+        facts |= {"mode": mode, "images": result.n_images}
+        text = f"statistics for {mode} of {plural(result.n_images, 'image')}, {len(data):,} bytes"
+    else:
+        facts |= {"id": result.id, "kind": result.kind} | result.params | dict(result.report)
+        text = f"{_summary(result)}\n  id {result.id}"
     if as_json:
-        print_json(facts | dict(book.report) | {"failed": failures.names})
+        print_json(facts | {"failed": failures.names})
     elif output != STDOUT:
-        click.echo(f"{output}: {_summary(book)}\n  id {book.id}")
+        click.echo(f"{output}: {text}")
     failures.exit(n_good)
+
+
+def _flag(name: str) -> str:
+    """Give an option of this verb as it is written."""
+    return next(param.opts[-1] for param in fit_command.params if param.name == name)
+
+
+@contextmanager
+def _workers(engine: str | None, threads: int) -> Iterator[dict[str, Any]]:
+    """Give what `fit` is told of those who count."""
+    if engine is None:
+        yield {"threads": threads}
+        return
+    from triptych.interop.engine import open_engine
+
+    with open_engine(engine) as executor:
+        yield {"threads": executor.n_threads, "executor": executor}
+
+
+def _merge(mode: str, paths: Sequence[str]) -> CollectionStatistics:
+    """Merge files of statistics in order; two are in memory at once."""
+    from triptych.fit import CollectionStatistics
+
+    total = CollectionStatistics(mode)
+    for path in paths:
+        with naming(path):
+            part = CollectionStatistics.from_bytes(Path(path).read_bytes())
+            if part.mode != mode:
+                raise UsageFailure(f"{path}: statistics for {part.mode}, and this is fit {mode}")
+            total.merge(part)
+    return total
 
 
 def _say(figures: dict[str, float]) -> None:
@@ -152,10 +239,9 @@ def _summary(book: Dictionary) -> str:
         text = f"a block basis, {size:,} bytes"
     if "weighed" not in book.report:
         return text
-    costs = (f"{name} {cost:,}" for name, cost in book.weighed.items() if cost is not None)
-    return f"{text}\n  bytes an image at {book.weighed_psnr} dB, dictionary included: {', '.join(costs)}"
-
-
-def _chain(first: Any, rest: Any) -> Any:
-    yield first
-    yield from rest
+    costs = {name: cost for name, cost in book.weighed.items() if cost is not None}
+    said = ", ".join(f"{name} {cost:,}" for name, cost in costs.items())
+    text += f"\n  bytes an image at {book.weighed_psnr} dB, dictionary included: {said}"
+    if min(costs, key=costs.__getitem__) == "kmeans":
+        text += f"\n  fewest without a dictionary: encode --mode kmeans --target-psnr {book.weighed_psnr}"
+    return text

@@ -1,7 +1,8 @@
 """Images as inputs: files, directories, globs, lists of files, stdin.
 
-A directory means the image files in it and below, sorted. `collect_images` names them without opening any;
-`Input.load` reads one with Pillow, or with numpy where its name ends in .npy.
+A directory means the image files in it and below, sorted. `collect_images` names them without opening any,
+and keeps two strings for each: there may be millions. `Input.load` reads one with Pillow, or with numpy where
+its name ends in .npy; `load_all` reads all in order, in threads, a bounded number ahead of its consumer.
 """
 
 from __future__ import annotations
@@ -12,24 +13,34 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple, overload
 
 from triptych.cli.failures import Failures, UsageFailure, complain, naming
-from triptych.errors import InvalidImage, LimitExceeded
+from triptych.errors import EncodeError, InvalidImage, LimitExceeded
 
 if TYPE_CHECKING:
     from triptych.images import Pixels
     from triptych.interop.pictures import Metadata
 
-_IMAGE_SUFFIX = re.compile(
-    r"(?i)\.(a?png|avif|bmp|dds|gif|ico|icns|jfif|jp2|jpe?g?|p[bgnp]m|pcx|qoi|sgi|tga|tiff?|webp|xbm|xpm)"
+_IMAGE_NAME = re.compile(
+    r"(?i)[^.].*"
+    r"\.(a?png|avif|bmp|dds|gif|ico|icns|jfif|jp2|jpe?g?|p[bgnp]m|pcx|qoi|sgi|tga|tiff?|webp|xbm|xpm)"
 )
 """What counts as an image in a directory; a file that is named is read whatever its name."""
 STDIN = "-"
+UNREADABLE = (EncodeError, LimitExceeded, OSError, MemoryError)
+"""Errors of one input, which leave others alone."""
 _ARRAY_SUFFIX = ".npy"
 """Arrays, for images of more channels than pictures have; only files that are named."""
+_NAMED = -1
+"""In place of the length of a directory's name: the file itself was named."""
+_LAST_LEVEL = 2
+"""Each input has three keys to choose from."""
 
 
 class Picture(NamedTuple):
@@ -37,6 +48,7 @@ class Picture(NamedTuple):
 
     pixels: Pixels
     metadata: Metadata
+    n_frames: int = 1
 
 
 class Input(NamedTuple):
@@ -70,18 +82,13 @@ class Input(NamedTuple):
         if self.path == STDIN:
             source = io.BytesIO(sys.stdin.buffer.read())
         elif os.path.isdir(self.path):
+            os.scandir(self.path).close()  # a directory that cannot be opened says so
             raise IsADirectoryError(None, "is a directory")
         try:
-            with warnings.catch_warnings():
-                # Our own limit is lower than the size at which Pillow warns.
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-                image = Image.open(source)
-            with image:
+            with Image.open(source) as image:
                 DEFAULT.check("pixels_per_image", image.width * image.height)
                 n_frames = getattr(image, "n_frames", 1)
-                if n_frames > 1:
-                    complain(f"{self.name}: has {n_frames} frames, and only the first is read")
-                return Picture(as_pixels(image), read_metadata(image))
+                return Picture(as_pixels(image), read_metadata(image), n_frames)
         except UnidentifiedImageError:
             raise InvalidImage("not an image that Pillow reads") from None
         except Image.DecompressionBombError as error:
@@ -99,39 +106,69 @@ def _load_array(path: str) -> Pixels:
     from triptych.limits import DEFAULT
 
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise InvalidImage(f"cannot be read: {error}") from error
-    pixels = as_pixels(array)
+    pixels = as_pixels(values)
     DEFAULT.check("pixels_per_image", Shape(*pixels.shape).pixels)
     return pixels
 
 
-def collect_images(arguments: Sequence[str], filelist: str | None) -> list[Input]:
+class Inputs(Sequence[Input]):
+    """Inputs in order: for each a path and a key, and nothing else."""
+
+    def __init__(self, paths: list[str], keys: list[str]) -> None:
+        self._paths = paths
+        self._keys = keys
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    @overload
+    def __getitem__(self, index: int) -> Input: ...
+    @overload
+    def __getitem__(self, index: slice) -> Inputs: ...
+    def __getitem__(self, index: int | slice) -> Input | Inputs:
+        if isinstance(index, slice):
+            return Inputs(self._paths[index], self._keys[index])
+        return Input(self._paths[index], self._keys[index])
+
+    def find(self, key: str) -> Input:
+        """Give the first that has this key."""
+        return self[self._keys.index(key)]
+
+    def select(self, wanted: Callable[[str], bool]) -> Inputs:
+        """Give those of which the key is wanted."""
+        numbers = [number for number, key in enumerate(self._keys) if wanted(key)]
+        return Inputs([self._paths[number] for number in numbers], [self._keys[number] for number in numbers])
+
+
+def collect_images(arguments: Sequence[str], filelist: str | None) -> Inputs:
     """Give the images that the arguments mean, each with a key of its own."""
     names = list(arguments)
     if filelist is not None:
         names += _read_list(filelist)
-    found: list[tuple[str, tuple[str, ...]]] = []
+    paths: list[str] = []
+    roots = array("i")  # for each, how much of the path is the directory that was named, or _NAMED
     for name in names:
+        root = _NAMED
         if name != STDIN and os.path.isdir(name):
-            inside = list(_walk(Path(name)))
-            if not inside:
+            folder = str(Path(name))
+            root = 0 if folder == os.curdir else len(os.path.join(folder, ""))
+            before = len(paths)
+            paths.extend(_walk("" if folder == os.curdir else folder))
+            if len(paths) == before:
                 complain(f"{name}: no image files in it")
-            found += inside
         elif name != STDIN and glob.has_magic(name) and not os.path.exists(name):
-            matches = sorted(glob.glob(name, recursive=True))
-            found += [(match, _keys_of_file(match)) for match in matches if os.path.isfile(match)] or [
-                (name, (name,))
-            ]
+            paths.extend(sorted(filter(os.path.isfile, glob.iglob(name, recursive=True))) or [name])
         else:
-            found.append((name, _keys_of_file(name)))
-    if not found:
+            paths.append(name)
+        roots.extend([root] * (len(paths) - len(roots)))
+    if not paths:
         raise UsageFailure("no images: name files, directories or -, or use --filelist")
-    if [path for path, _ in found].count(STDIN) > 1:
+    if paths.count(STDIN) > 1:
         raise UsageFailure("stdin can be read once only")
-    keys = _distinct([candidates for _, candidates in found])
-    return [Input(path, key) for (path, _), key in zip(found, keys, strict=True)]
+    return Inputs(paths, _distinct_keys(paths, roots))
 
 
 def _read_list(filelist: str) -> list[str]:
@@ -143,55 +180,112 @@ def _read_list(filelist: str) -> list[str]:
     return [line for line in text.splitlines() if line.strip()]
 
 
-def _walk(folder: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if _IMAGE_SUFFIX.fullmatch(path.suffix) and not path.name.startswith(".") and path.is_file()
-    )
-    for path in files:
-        inside = path.relative_to(folder)
-        whole = _plain(path.as_posix())
-        yield str(path), (inside.with_suffix("").as_posix(), inside.as_posix(), whole)
+def _walk(folder: str) -> Iterator[str]:
+    """Give the image files of a directory, in the order of the names on the way to each.
+
+    Links to directories are not followed. A directory that cannot be opened is given itself: its loading
+    fails.
+    """
+    try:
+        with os.scandir(folder or os.curdir) as entries:
+            inside = sorted((entry.name, _is_folder(entry)) for entry in entries)
+    except OSError:
+        yield folder or os.curdir
+        return
+    for name, is_folder in inside:
+        path = os.path.join(folder, name)
+        if is_folder:
+            yield from _walk(path)
+        elif _IMAGE_NAME.fullmatch(name) and os.path.isfile(path):
+            yield path
 
 
-def _keys_of_file(name: str) -> tuple[str, ...]:
-    path = Path(name)
-    return path.stem, _plain(path.with_suffix("").as_posix()) if path.name else name, _plain(path.as_posix())
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:
+        return False
+
+
+def _key(path: str, root: int, level: int) -> str:
+    """Give the key of an input: the shortest at level 0, then longer ones."""
+    if root == _NAMED:
+        name = os.path.basename(path) if level == 0 else _plain(path)
+        key = name if level == _LAST_LEVEL else os.path.splitext(name)[0]
+    elif level == _LAST_LEVEL:
+        key = _plain(path)
+    else:
+        inside = path[root:].replace(os.sep, "/")
+        key = inside if level else os.path.splitext(inside)[0]
+    return key if key.isascii() else key.encode("utf-8", "replace").decode()
 
 
 def _plain(path: str) -> str:
     """Give a path without what leads out of or up from a directory."""
-    return "/".join(part for part in path.split("/") if part not in ("", ".", ".."))
+    return "/".join(part for part in path.replace(os.sep, "/").split("/") if part not in ("", ".", ".."))
 
 
-def _distinct(candidates: Sequence[tuple[str, ...]]) -> list[str]:
+def _distinct_keys(paths: Sequence[str], roots: Sequence[int]) -> list[str]:
     """Give each input its shortest key that no other input has; longer ones only where needed."""
-    level = [0] * len(candidates)
+    keys = [_key(path, root, 0) for path, root in zip(paths, roots, strict=True)]
+    levels = bytearray(len(keys))
     while True:
-        keys = [options[min(at, len(options) - 1)] for options, at in zip(candidates, level, strict=True)]
-        uses: dict[str, list[int]] = {}
-        for number, key in enumerate(keys):
-            uses.setdefault(key, []).append(number)
+        seen: set[str] = set()
+        repeated = {key for key in keys if key in seen or seen.add(key)}  # type: ignore[func-returns-value]
         clashes = [
             number
-            for numbers in uses.values()
-            if len(numbers) > 1
-            for number in numbers
-            if level[number] < len(candidates[number]) - 1
+            for number, key in enumerate(keys)
+            if repeated and key in repeated and levels[number] < _LAST_LEVEL
         ]
         if not clashes:
-            return [key.encode("utf-8", "replace").decode() for key in keys]
+            return keys
         for number in clashes:
-            level[number] += 1
+            levels[number] += 1
+            keys[number] = _key(paths[number], roots[number], levels[number])
 
 
-def load_all(inputs: Sequence[Input], failures: Failures) -> Iterator[tuple[Input, Picture]]:
-    """Read images one by one; those that cannot be read go to `failures`."""
-    for each in inputs:
-        try:
-            picture = each.load()
-        except (InvalidImage, LimitExceeded, OSError, MemoryError) as error:
-            failures.add(each.name, error)
-        else:
-            yield each, picture
+Check = Callable[["Pixels"], None]
+"""Raises an `EncodeError` where an image cannot be used."""
+
+
+def load_all(
+    inputs: Sequence[Input], failures: Failures, threads: int = 1, check: Check | None = None
+) -> Generator[tuple[Input, Picture]]:
+    """Read images, in order; those that cannot be read, or that fail the check, go to `failures`.
+
+    Up to two images a thread are read before they are asked for; with one thread none, and no thread is
+    started.
+    """
+    from triptych.parallel import ordered_map
+
+    with _no_bomb_warning():
+        for each, result in ordered_map(partial(_try_load, check), inputs, threads):
+            if not isinstance(result, Picture):
+                failures.add(each.name, result)
+                continue
+            if result.n_frames > 1:
+                complain(f"{each.name}: has {result.n_frames} frames, and only the first is read")
+            yield each, result
+
+
+def _try_load(check: Check | None, each: Input) -> tuple[Input, Picture | Exception]:
+    try:
+        picture = each.load()
+        if check is not None:
+            check(picture.pixels)
+    except UNREADABLE as error:
+        return each, error
+    return each, picture
+
+
+@contextmanager
+def _no_bomb_warning() -> Iterator[None]:
+    """Keep Pillow from warning of large images: our own limit is lower than its own.
+
+    Around all of the reading, as filters of warnings are the whole process's, not a thread's.
+    """
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield

@@ -38,6 +38,14 @@ def parse_color_count(text: str) -> int | str:
     return int(text)
 
 
+def parse_shard(text: str) -> tuple[int, int]:
+    """Give the number and the count of i/n, i from 1 to n."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise click.BadParameter(f"{text!r} is not a shard; shards are 1/4, 2/4, 3/4 and 4/4")
+    return int(match[1]), int(match[2])
+
+
 force_option = click.option("-f", "--force", is_flag=True, help="Overwrite; write binary to a terminal.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 threads_option = click.option(

@@ -1,7 +1,12 @@
-"""`fit`: learn a dictionary that many images share. Images are streamed: none is kept."""
+"""`fit`: learn a dictionary that many images share. Images are streamed: only the first may be kept.
+
+Palettes and components need no more than statistics of the images. `CollectionStatistics` gathers them
+anywhere, merges those of parts of a collection, and makes the same dictionary that `fit` makes of the whole.
+"""
 
 from __future__ import annotations
 
+import copy
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -16,13 +21,17 @@ from triptych.dictionary import Dictionary, DictionaryLike, resolve_dictionary
 from triptych.errors import ExtraMissing, InvalidImage, InvalidOption
 from triptych.images import MODES, Pixels, Shape, as_pixels
 from triptych.options import Options, make_options
-from triptych.parallel import ordered_map
 
 if TYPE_CHECKING:
-    from triptych.fit.colors import Histogram
+    from concurrent.futures import Executor
 
-__all__ = ["fit"]
+    from triptych.fit.partfile import State
+    from triptych.limits import Limits
 
+__all__ = ["CollectionStatistics", "fit"]
+
+_MERGEABLE = ("kmeans", "pca")
+_NETWORKS = ("ae", "gan")
 CORE_SECONDS = 900.0
 
 
@@ -75,13 +84,15 @@ def fit(
         No image at all, or something that is none.
     """
     checked = make_options(options)
-    if mode in ("ae", "gan"):
+    if mode in _NETWORKS:
         return _fit_networks(mode, images, checked, dictionary, core_seconds, checkpoint, say)
-    if mode == "kmeans":
-        return _fit_palette(images, checked)
-    if mode == "pca":
-        return _fit_pca(images, checked)
-    raise InvalidOption(f"mode must be one of 'kmeans', 'pca', 'ae', 'gan', not {mode!r}")
+    if mode not in _MERGEABLE:
+        raise InvalidOption(
+            f"mode must be one of {', '.join(map(repr, _MERGEABLE + _NETWORKS))}, not {mode!r}"
+        )
+    statistics = CollectionStatistics(mode)
+    statistics._update(images, checked, checked)
+    return statistics._fit(checked)
 
 
 def _fit_networks(
@@ -112,53 +123,182 @@ def _fit_networks(
         return fit_networks(mode, pictures, training, start)
 
 
-def _fit_palette(images: Iterable[Any], options: Options) -> Dictionary:
-    from triptych.fit.colors import sort_palette
-    from triptych.fit.kmeans import MAX_COLORS, fit_auto, fit_palette
+class CollectionStatistics:
+    """All that `fit` needs to know of a collection, or of a part of it: gathered anywhere, and merged.
 
-    n_images, histogram = _count_all(images, options)
-    keep = np.array(options.keep, np.uint8).reshape(-1, 4)
-    if options.target_psnr is not None:
-        palette = fit_auto(
-            histogram, options.target_psnr, effort=options.effort, seed=options.seed, keep=keep
-        )
-    else:
-        n_colors = MAX_COLORS if options.n_colors == "auto" else options.n_colors
-        palette = fit_palette(histogram, n_colors, effort=options.effort, seed=options.seed, keep=keep)
-    colors, _ = sort_palette(palette.colors)
-    params = {"images": n_images, "n_colors": len(colors), "pixels": histogram.n_pixels, "wcss": palette.wcss}
-    return Dictionary.build("palette", params, colors.tobytes())
+    Statistics of parts, merged in the order of the parts, are those of the whole, bit for bit, and so is the
+    dictionary. They are as large as the colours (k-means, 12 bytes each), the square of an image's samples
+    (PCA, beyond some thousand images, which are kept themselves), or the square of the bands.
 
+    Parameters
+    ----------
+    mode : {"kmeans", "pca"}
+        As in `fit`. Networks are learned from images, not from statistics.
 
-def _fit_pca(images: Iterable[Any], options: Options) -> Dictionary:
-    """Fit components; where none are asked for by number or variance, weigh them against blocks.
+    Raises
+    ------
+    InvalidOption
+        Another mode.
 
-    Images of many bands get spectral components.
+    Notes
+    -----
+    An error of `update` leaves them worthless. Where plain `fit` finds a collection to be mirror-symmetric,
+    it gathers half as much: a part cannot know that of the whole.
+
+    Examples
+    --------
+    >>> images = np.arange(8 * 4 * 4, dtype=np.uint8).reshape(8, 4, 4)
+    >>> one, other = CollectionStatistics("kmeans"), CollectionStatistics("kmeans")
+    >>> one.update(images[:5])
+    >>> other.update(images[5:])
+    >>> one.merge(CollectionStatistics.from_bytes(other.to_bytes()))
+    >>> one.n_images, one.fit(n_colors=4) == fit("kmeans", images, n_colors=4)
+    (8, True)
     """
-    from triptych.fit.components import fit_components
-    from triptych.fit.spectral import fit_spectral
-    from triptych.modes.weigh import SAMPLE_IMAGES, SAMPLE_PIXELS, weigh
 
-    sample: list[Pixels] = []
-    n_images = 0
+    def __init__(self, mode: str) -> None:
+        if mode in _NETWORKS:
+            raise InvalidOption(f"networks are learned from images: there are no statistics for {mode!r}")
+        if mode not in _MERGEABLE:
+            raise InvalidOption(f"mode must be one of {', '.join(map(repr, _MERGEABLE))}, not {mode!r}")
+        self.mode = mode
+        self._state: State | None = None
 
-    def watched() -> Iterator[Pixels]:
-        nonlocal n_images
-        for pixels in pictures:
-            n_images += 1
-            if len(sample) < SAMPLE_IMAGES and (len(sample) + 1) * pixels[:, :, 0].size <= SAMPLE_PIXELS:
-                sample.append(np.array(pixels))
-            yield pixels
+    @property
+    def n_images(self) -> int:
+        """How many images were seen."""
+        return 0 if self._state is None else self._state.n_images
 
-    pictures = _pixels_of(images, options)
-    first = next(pictures, None)
-    pictures = chain([] if first is None else [first], pictures)
-    if first is not None and first.shape[2] > len(MODES):
-        return fit_spectral(pictures, options)
-    components = fit_components(watched(), options)
-    if not sample or options.variance is not None or options.n_components is not None:
-        return components
-    return weigh(components, sample, n_images, options)
+    def update(
+        self,
+        images: Iterable[Any],
+        *,
+        threads: int = 0,
+        executor: Executor | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        """Add images.
+
+        Parameters
+        ----------
+        images : iterable
+            Anything `Writer.write` takes; read once. For PCA of one shape, or of one number of bands.
+        threads, executor, limits
+            See `triptych.options.Options`.
+
+        Raises
+        ------
+        InvalidImage, LimitExceeded
+            An image does not fit the others, or is too large.
+        """
+        options = make_options({"threads": threads, "executor": executor, "limits": limits})
+        self._update(images, options, None)
+
+    def merge(self, other: CollectionStatistics) -> None:
+        """Add what other statistics know; their images come after those that are known here.
+
+        Raises
+        ------
+        InvalidOption
+            They are for another mode.
+        InvalidImage
+            They are of images of another shape.
+        """
+        if self.mode != other.mode:
+            raise InvalidOption(f"statistics for {other.mode!r} do not go with those for {self.mode!r}")
+        if other._state is None:
+            return
+        if self._state is None:
+            self._state = copy.deepcopy(other._state)
+            return
+        if type(self._state) is not type(other._state):
+            raise InvalidImage("statistics of spectra do not go with those of images of up to 4 channels")
+        self._state.merge(other._state)  # type: ignore[arg-type]  # of one class
+
+    def fit(self, **options: Any) -> Dictionary:
+        """Learn a dictionary; what is known stays, so that images can be added.
+
+        Parameters
+        ----------
+        **options
+            As in `triptych.fit`.
+
+        Raises
+        ------
+        InvalidOption
+            A wrong option, or one that these images cannot meet.
+        InvalidImage
+            There was no image.
+        """
+        return self._fit(make_options(options))
+
+    def to_bytes(self) -> bytes:
+        """Give them as bytes, under checksums, for `from_bytes` of the same version."""
+        from triptych.fit.partfile import build_part
+
+        return build_part(self.mode, self._state)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> CollectionStatistics:
+        """Give statistics back from `to_bytes`.
+
+        Raises
+        ------
+        FormatError
+            These are no statistics, or damaged, or of another version.
+        LimitExceeded
+            They would not fit in memory.
+        """
+        from triptych.fit.partfile import parse_part
+
+        mode, state = parse_part(data)
+        made = cls(mode)
+        made._state = state
+        return made
+
+    def _update(self, images: Iterable[Any], options: Options, whole: Options | None) -> None:
+        """Add images; where these are all of them, `whole` are the options of what is made of them."""
+        pictures = _pixels_of(images, options)
+        first = next(pictures, None)
+        if first is None:
+            return
+        if self._state is None:
+            self._state = _begin(self.mode, Shape(*first.shape), whole is not None)
+            if whole is not None:
+                self._state.check(whole)
+        self._state.update(chain([first], pictures), options)
+
+    def _fit(self, options: Options) -> Dictionary:
+        from triptych.fit.components import ComponentStatistics
+
+        state = self._state
+        if state is None:
+            raise InvalidImage("fit needs at least one image")
+        book = state.fit(options)
+        chosen = options.variance is not None or options.n_components is not None
+        if not isinstance(state, ComponentStatistics) or chosen:
+            return book
+        # Components that nobody asked for are weighed against blocks.
+        from triptych.modes.weigh import SAMPLE_IMAGES, SAMPLE_PIXELS, weigh
+
+        height, width, _ = state.shape
+        sample = state.sample(min(SAMPLE_IMAGES, SAMPLE_PIXELS // (height * width)))
+        return weigh(book, sample, state.n_images, options) if sample else book
+
+
+def _begin(mode: str, shape: Shape, whole: bool = False) -> State:
+    """Make room for statistics of images, of which this is the shape of the first."""
+    if mode == "kmeans":
+        from triptych.fit.palettes import PaletteStatistics
+
+        return PaletteStatistics()
+    if shape.has_bands:
+        from triptych.fit.spectral import SpectralStatistics
+
+        return SpectralStatistics(shape.channels)
+    from triptych.fit.components import ComponentStatistics
+
+    return ComponentStatistics(shape, whole)
 
 
 def _pixels_of(images: Iterable[Any], options: Options) -> Iterator[Pixels]:
@@ -166,48 +306,6 @@ def _pixels_of(images: Iterable[Any], options: Options) -> Iterator[Pixels]:
         pixels = as_pixels(image)
         options.limits.check("pixels_per_image", Shape(*pixels.shape).pixels)
         yield pixels
-
-
-def _count_all(images: Iterable[Any], options: Options) -> tuple[int, Histogram]:
-    n_images = 0
-
-    def pixels_of_images() -> Iterator[Pixels]:
-        nonlocal n_images
-        for pixels in _pixels_of(images, options):
-            if pixels.shape[2] > len(MODES):
-                raise InvalidImage(
-                    f"a palette is for images of 1 to {len(MODES)} channels, not {pixels.shape[2]}"
-                )
-            n_images += 1
-            yield pixels
-
-    # Histograms wait until one about as large is there to merge with, so merging costs no more than a sort.
-    waiting: list[Histogram] = []
-    for histogram in ordered_map(_count, pixels_of_images(), options.threads, options.executor):
-        waiting.append(histogram)
-        while len(waiting) > 1 and len(waiting[-2].colors) <= 2 * len(waiting[-1].colors):
-            last = waiting.pop()
-            waiting[-1] = waiting[-1].merge(last)
-    if not waiting:
-        raise InvalidImage("fit needs at least one image")
-    total = waiting.pop()
-    while waiting:
-        total = waiting.pop().merge(total)
-    return n_images, total
-
-
-def _count(pixels: Pixels) -> Histogram:
-    """Count the colours of an image as RGBA; runs anywhere, also in another process."""
-    from triptych.fit.colors import count_colors
-
-    rgba = np.full((*pixels.shape[:2], 4), 255, np.uint8)
-    n_channels = pixels.shape[2]
-    if n_channels >= 3:
-        rgba[:, :, :n_channels] = pixels
-    else:
-        rgba[:, :, :3] = pixels[:, :, :1]
-        rgba[:, :, 3:] = pixels[:, :, 1:] if n_channels == 2 else 255
-    return count_colors(rgba)[0]
 
 
 make_callable(fit)

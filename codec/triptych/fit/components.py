@@ -2,21 +2,21 @@
 
 The rate-optimal choice is that of reverse water-filling (Cover and Thomas, section 10.3): one step for the
 scores of all components, and none for components whose standard deviation is well below it. An entry of
-component j is an n-th part of n scores' error: its best step is step / (sigma_j * sqrt(n)). A collection
-that is as well described by a basis learned from the other half of it *and that half's mirror images* is
-mirror-symmetric: then each component is even or odd, and half of it is stored.
+component j is an n-th part of n scores' error: its best step is step / (sigma_j * sqrt(n)). Of a collection
+that is mirror-symmetric each component is even or odd, and half of it is stored.
 
-Few images are held; more become `Statistics`, so memory does not grow with the collection.
+Few images are held; more become `Statistics`, so memory does not grow with the collection, and what is known
+of its parts can be merged.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from itertools import chain, islice
+from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
 from triptych.dictionary import Dictionary
 from triptych.errors import InvalidImage, InvalidOption
@@ -24,7 +24,6 @@ from triptych.fit.basis import (
     EVEN_LEVEL,
     KIND,
     MAX_COMPONENTS,
-    MAX_ENTRIES,
     MAX_GAIN,
     MAX_LEVEL,
     MAX_SHIFT,
@@ -35,11 +34,10 @@ from triptych.fit.basis import (
     step_size,
     stored_shape,
 )
-from triptych.fit.statistics import F64, Statistics, gather, row_weights, split_rows
+from triptych.fit.spectrum import Parities, Spectrum, is_mirror_symmetric
+from triptych.fit.statistics import F64, MAX_HELD, Statistics, gather, needs_mirroring, row_weights
 from triptych.images import Pixels, Shape
 from triptych.options import Options
-
-Parities = npt.NDArray[np.uint8]
 
 DEFAULT_QUALITY = 50
 MANY_IMAGES = 1 << 20
@@ -47,11 +45,6 @@ LEAST_DEVIATION = 0.3
 """Components of a standard deviation below so many steps are hardly ever coded."""
 MIRROR_IMAGES = 1024
 """How many images tell whether a collection is mirror-symmetric."""
-LEAST_MIRROR_IMAGES = 64
-MAX_HELD = 4096
-"""Up to so many images are held, and decomposed themselves where they are fewer than their samples."""
-WHOLE = 1536
-"""Matrices up to this side are decomposed whole; of larger ones, the leading part."""
 _BATCH = 256
 _MAX_ENTRY = 16383
 
@@ -61,6 +54,152 @@ def step_of_quality(quality: int) -> int:
     return round(48 + 1.28 * (100 - quality))
 
 
+class ComponentStatistics:
+    """What is known of the images of a collection of one shape: the first ones, and statistics of all.
+
+    Few images are only held, and decomposed themselves. More become `Statistics` as well. The state depends
+    on the images and their order alone, not on the parts that were merged. After an error it is worthless.
+
+    Parameters
+    ----------
+    shape : Shape
+        Of every image.
+    whole : bool
+        These are all images, and nothing is merged: where the first show that the collection is
+        mirror-symmetric, half of the statistics will do.
+
+    Attributes
+    ----------
+    n_images : int
+    first : list of uint8 arrays (n, h, w, c)
+        The first `most_held(shape.nbytes)` images, or all, where they are fewer.
+    statistics : Statistics or None
+        Of all images, where there are more than those.
+    """
+
+    def __init__(self, shape: Shape, whole: bool = False) -> None:
+        self.shape, self.n_images = shape, 0
+        self.first: list[Pixels] = []
+        self.statistics: Statistics | None = None
+        self._whole = whole
+        self._judgement: tuple[int, bool] | None = None
+
+    @classmethod
+    def of_parts(cls, shape: Shape, n_images: int, first: Pixels, statistics: Statistics | None) -> Self:
+        """Make it of what it says of so many images."""
+        made = cls(shape)
+        made.n_images, made.first, made.statistics = n_images, [first], statistics
+        return made
+
+    def check(self, options: Options) -> None:
+        """Refuse options that no images of this shape can meet."""
+        most = min(self.shape.nbytes, MAX_COMPONENTS)
+        if options.n_components is not None and options.n_components > most:
+            raise InvalidOption(
+                f"n_components is {options.n_components:,}, and images {tuple(self.shape)} have at most "
+                f"{most:,}"
+            )
+
+    def update(self, images: Iterable[Pixels], options: Options) -> None:
+        """Add images (h, w, c), counted in `options.threads` or `options.executor`."""
+        batches = self._stack(images)
+        if self.statistics is None:
+            for batch in batches:
+                room = self._most - self.n_images
+                if room:
+                    self.first.append(batch[:room])
+                    self.n_images += len(self.first[-1])
+                if len(batch) > room:
+                    self.statistics = self._begin()
+                    batches = chain(self.first, [batch[room:]], batches)
+                    break
+        if self.statistics is not None:
+            gather(batches, self.statistics, options)
+            self.n_images = self.statistics.n
+
+    def merge(self, other: Self) -> None:
+        """Add what other statistics know; their images come after those that are known here."""
+        if self.shape != other.shape:
+            raise InvalidImage(
+                "statistics of images of another shape", expected=tuple(self.shape), got=tuple(other.shape)
+            )
+        n_images = self.n_images + other.n_images
+        if self.statistics is None and n_images > self._most:
+            self.statistics = self._begin()
+            gather(iter(self.first), self.statistics, Options())
+        if self.statistics is not None and other.statistics is not None:
+            self.statistics.merge(other.statistics)
+        elif self.statistics is not None:
+            gather(iter(other.first), self.statistics, Options())
+        for batch in list(other.first):
+            room = self._most - sum(map(len, self.first))
+            if room > 0:
+                self.first.append(batch[:room])
+        self.n_images = n_images
+
+    def sample(self, n_images: int) -> list[Pixels]:
+        """Give copies of so many of the first images."""
+        return [image.copy() for image in islice(chain.from_iterable(self.first), n_images)]
+
+    def fit(self, options: Options) -> Dictionary:
+        """Learn a basis; what is known stays, so that images can be added."""
+        self.check(options)
+        return _build(self._spectrum(options), options)
+
+    @property
+    def _most(self) -> int:
+        return most_held(self.shape.nbytes)
+
+    def _stack(self, images: Iterable[Pixels]) -> Iterator[Pixels]:
+        """Stack images, and refuse one of another shape."""
+        batch: list[Pixels] = []
+        for number, image in enumerate(images, self.n_images):
+            if image.shape != tuple(self.shape):
+                raise InvalidImage(
+                    f"image {number} of a collection for PCA has another shape than image 0",
+                    expected=tuple(self.shape),
+                    got=image.shape,
+                )
+            batch.append(image.copy())  # the caller may use its memory again for the next
+            if len(batch) == _BATCH:
+                yield np.stack(batch)
+                batch = []
+        if batch:
+            yield np.stack(batch)
+
+    def _begin(self) -> Statistics:
+        """Make room for statistics: where parts may follow, in the form from which both others come."""
+        mirrored = self._is_mirrored() if self._whole else needs_mirroring(self.shape)
+        return Statistics(self.shape, mirrored)
+
+    def _is_mirrored(self) -> bool:
+        n_images = min(self.n_images, MIRROR_IMAGES)
+        if self._judgement is None or self._judgement[0] != n_images:
+            self._judgement = n_images, is_mirror_symmetric(np.stack(self.sample(n_images)))
+        return self._judgement[1]
+
+    def _spectrum(self, options: Options) -> Spectrum:
+        mirrored = self._is_mirrored()
+        if self.n_images <= most_held(math.prod(stored_shape(self.shape, mirrored))):
+            return Spectrum.of_images(np.concatenate(self.first), self.shape, mirrored)
+        statistics = self.statistics
+        if statistics is None:
+            statistics = Statistics(self.shape, mirrored)
+            gather(iter(self.first), statistics, options)
+        elif mirrored:
+            statistics = statistics.mirror()
+        elif statistics.mirrored:
+            statistics = Statistics(
+                self.shape
+            )  # too large, as there are mirrored ones: an error that says so
+        return Spectrum.of_statistics(statistics)
+
+
+def most_held(side: int) -> int:
+    """Say how many images are held, and decomposed themselves, where a matrix of theirs has this side."""
+    return max(MIRROR_IMAGES, -(-min(side, MAX_HELD) // _BATCH) * _BATCH)
+
+
 def fit_components(images: Iterable[Pixels], options: Options) -> Dictionary:
     """Learn a basis from images (h, w, c) of one shape; they are read once.
 
@@ -68,156 +207,22 @@ def fit_components(images: Iterable[Pixels], options: Options) -> Dictionary:
     ------
     InvalidImage
         No image, images of different shapes, or fewer images than `n_components`.
+    InvalidOption
+        More components than samples.
     LimitExceeded
         More images than samples, and more samples than a covariance is held for.
     """
-    first, images = _peek(images)
-    shape = Shape(*first.shape)
-    if options.n_components is not None and options.n_components > min(shape.nbytes, MAX_COMPONENTS):
-        raise InvalidOption(
-            f"n_components is {options.n_components:,}, and images {tuple(shape)} have at most "
-            f"{min(shape.nbytes, MAX_COMPONENTS):,}"
-        )
-    batches = _batches(images, shape)
-    held = _hold(batches, MIRROR_IMAGES)
-    mirrored = is_mirror_symmetric(np.concatenate(held))
-    side = len(row_weights(shape, mirrored))
-    held += _hold(batches, min(side, MAX_HELD) - sum(map(len, held)))
-    rest = next(batches, None)
-    if rest is None:
-        spectrum = _Spectrum.of_images(np.concatenate(held), shape, mirrored)
-    else:
-        everything = chain(held, [rest], batches)
-        spectrum = _Spectrum.of_statistics(gather(everything, shape, mirrored, options))
-    return _build(spectrum, options)
-
-
-def _peek(images: Iterable[Pixels]) -> tuple[Pixels, Iterator[Pixels]]:
     images = iter(images)
     first = next(images, None)
     if first is None:
         raise InvalidImage("fit needs at least one image")
-    return first, chain([first], images)
+    statistics = ComponentStatistics(Shape(*first.shape), whole=True)
+    statistics.check(options)
+    statistics.update(chain([first], images), options)
+    return statistics.fit(options)
 
 
-def _batches(images: Iterator[Pixels], shape: Shape) -> Iterator[Pixels]:
-    """Stack images, and refuse one of another shape."""
-    batch: list[Pixels] = []
-    for number, image in enumerate(images):
-        if image.shape != tuple(shape):
-            raise InvalidImage(
-                f"image {number} of a collection for PCA has another shape than image 0",
-                expected=tuple(shape),
-                got=image.shape,
-            )
-        batch.append(image)
-        if len(batch) == _BATCH:
-            yield np.stack(batch)
-            batch = []
-    if batch:
-        yield np.stack(batch)
-
-
-def _hold(batches: Iterator[Pixels], n_images: int) -> list[Pixels]:
-    """Take batches until there are so many images."""
-    held: list[Pixels] = []
-    while sum(map(len, held)) < n_images:
-        batch = next(batches, None)
-        if batch is None:
-            break
-        held.append(batch)
-    return held
-
-
-def is_mirror_symmetric(images: Pixels) -> bool:
-    """Say whether a basis of half of the images, and their mirror images, suits the rest as well."""
-    n_rows = len(images) // 2
-    if len(images) < LEAST_MIRROR_IMAGES or images.shape[2] == 1:
-        return False
-    seen = images[: 2 * n_rows : 2]
-    unseen = images[1 : 2 * n_rows : 2].reshape(n_rows, -1).astype(np.float64)
-    left_over = []
-    for rows in (seen, np.concatenate([seen, seen[:, :, ::-1]])):
-        flat = rows.reshape(len(rows), -1).astype(np.float64)
-        mean = flat.mean(axis=0)
-        flat -= mean
-        _, vectors = np.linalg.eigh(flat @ flat.T)
-        basis, _ = np.linalg.qr(flat.T @ vectors[:, : -1 - min(64, n_rows // 4) : -1])
-        scores = (unseen - mean) @ basis
-        left_over.append(((unseen - mean) ** 2).sum() - (scores**2).sum())
-    return bool(left_over[1] <= left_over[0])
-
-
-class _Spectrum:
-    """Principal components of a collection: variances and unit vectors on request, by falling variance.
-
-    `matrices` are symmetric: covariances of the parts (all samples, or even and odd halves), or Gram
-    matrices of their rows, where there are fewer images than samples.
-    """
-
-    def __init__(
-        self,
-        shape: Shape,
-        mirrored: bool,
-        n_images: int,
-        mean: F64,
-        matrices: list[F64],
-        rows: list[F64] | None,
-    ) -> None:
-        self.shape, self.mirrored, self.n_images, self.mean = shape, mirrored, n_images, mean
-        self._matrices, self._rows = matrices, rows
-        self.total = sum(float(np.trace(matrix)) for matrix in matrices)
-        self.most = min(sum(map(len, matrices)), MAX_COMPONENTS, shape.nbytes, MAX_ENTRIES // mean.size - 1)
-
-    @classmethod
-    def of_statistics(cls, statistics: Statistics) -> _Spectrum:
-        """Make it of covariances."""
-        mean = statistics.sums[0] / statistics.n
-        return cls(statistics.shape, statistics.mirrored, statistics.n, mean, statistics.covariances(), None)
-
-    @classmethod
-    def of_images(cls, images: Pixels, shape: Shape, mirrored: bool) -> _Spectrum:
-        """Make it of the images themselves."""
-        weights = row_weights(shape, mirrored)
-        parts = [rows.astype(np.float64) for rows in split_rows(images, mirrored)]
-        mean = parts[0].sum(axis=0) / len(images)  # of integers, so in any order
-        parts[0] -= mean
-        rows = [part * weights for part in parts]
-        return cls(shape, mirrored, len(images), mean, [row @ row.T / len(images) for row in rows], rows)
-
-    def leading(self, n: int) -> tuple[F64, F64, Parities]:
-        """Give variances, unit vectors of the stored coordinates (as rows) and parities of n components."""
-        variances, vectors, odd = [], [], []
-        for part, matrix in enumerate(self._matrices):
-            values, columns = _leading(matrix, min(n, len(matrix)))
-            if self._rows is not None:
-                columns = self._rows[part].T @ columns / np.sqrt(np.maximum(values, 1e-9) * self.n_images)
-            variances.append(np.maximum(values, 0))
-            vectors.append(columns.T)
-            odd.append(np.full(len(values), part, np.uint8))
-        every = np.concatenate(variances)
-        order = np.argsort(-every, kind="stable")[:n]
-        rows = np.concatenate(vectors)[order]
-        # A vector and its negative are the same component: the greatest entry is positive.
-        greatest = rows[np.arange(len(rows)), np.abs(rows).argmax(axis=1)]
-        return every[order], rows * np.where(greatest < 0, -1.0, 1.0)[:, None], np.concatenate(odd)[order]
-
-
-def _leading(matrix: F64, n: int) -> tuple[F64, F64]:
-    """Give the n greatest eigenvalues of a symmetric matrix, falling, and their vectors as columns."""
-    side = len(matrix)
-    if side <= WHOLE or 3 * n > side:
-        values, vectors = np.linalg.eigh(matrix)
-        return values[::-1][:n], vectors[:, ::-1][:, :n]
-    # Subspace iteration (Halko, Martinsson and Tropp 2011), with as many vectors to spare.
-    block = np.random.default_rng(0).standard_normal((side, n + 64))
-    for _ in range(8):
-        block, _ = np.linalg.qr(matrix @ block)
-    values, small = np.linalg.eigh(block.T @ matrix @ block)
-    return values[::-1][:n], block @ small[:, ::-1][:, :n]
-
-
-def _build(spectrum: _Spectrum, options: Options) -> Dictionary:
+def _build(spectrum: Spectrum, options: Options) -> Dictionary:
     variances, vectors, odd, step = _choose(spectrum, options)
     # A dictionary that does not travel with its images is for more images than it was learned from.
     n_images = max(spectrum.n_images, MANY_IMAGES) if options.embed is False else spectrum.n_images
@@ -236,7 +241,7 @@ def _build(spectrum: _Spectrum, options: Options) -> Dictionary:
     return Dictionary.build(KIND, params, build_content(basis), report)
 
 
-def _choose(spectrum: _Spectrum, options: Options) -> tuple[F64, F64, Parities, int]:
+def _choose(spectrum: Spectrum, options: Options) -> tuple[F64, F64, Parities, int]:
     """Decide how many components are kept, and the step of their scores."""
     step = step_of_quality(DEFAULT_QUALITY if options.quality is None else options.quality)
     wanted = options.n_components
@@ -267,7 +272,7 @@ def _choose(spectrum: _Spectrum, options: Options) -> tuple[F64, F64, Parities, 
     return variances[:n], vectors[:n], odd[:n], step
 
 
-def _step_for(psnr: float, spectrum: _Spectrum, variances: F64) -> int:
+def _step_for(psnr: float, spectrum: Spectrum, variances: F64) -> int:
     """Give the greatest step that reaches a PSNR: a component loses step^2 / 10, or its variance if less."""
     allowed = 255**2 * 10 ** (-psnr / 10) * spectrum.shape.nbytes
     rest = spectrum.total - float(variances.sum())
@@ -278,7 +283,7 @@ def _step_for(psnr: float, spectrum: _Spectrum, variances: F64) -> int:
 
 
 def quantize(
-    spectrum: _Spectrum,
+    spectrum: Spectrum,
     variances: F64,
     vectors: F64,
     odd: Parities,

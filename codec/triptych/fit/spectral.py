@@ -14,13 +14,15 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from triptych.dictionary import Dictionary, shipped_dictionary
 from triptych.errors import DictionaryMismatch, InvalidFrame, InvalidImage, InvalidOption
-from triptych.fit.statistics import F64, gather
+from triptych.fit.statistics import F64, Statistics, gather
 from triptych.images import MAX_CHANNELS, MODES, Pixels, Shape
 from triptych.options import Options
 
@@ -146,63 +148,98 @@ def load_basis(dictionary: Dictionary) -> SpectralBasis:
     return parse_content(dictionary.content)
 
 
+class SpectralStatistics:
+    """Statistics of the spectra of images of so many bands. After an error they are worthless.
+
+    Attributes
+    ----------
+    bands, n_images : int
+    spectra : Statistics
+        Of all pixels, each an image of its own.
+    """
+
+    def __init__(self, bands: int) -> None:
+        self.bands, self.n_images = bands, 0
+        self.spectra = Statistics(Shape(1, 1, bands))
+
+    def check(self, options: Options) -> None:
+        """Refuse options that no images of so many bands can meet."""
+        if options.n_components is not None and options.n_components > self.bands:
+            raise InvalidOption(
+                f"n_components is {options.n_components:,}, and spectra of {self.bands} bands have at most "
+                f"{self.bands}"
+            )
+
+    def update(self, images: Iterable[Pixels], options: Options) -> None:
+        """Add images (h, w, bands) of any sizes, counted in `options.threads` or `options.executor`."""
+        gather(self._cut(images), self.spectra, options)
+
+    def _cut(self, images: Iterable[Pixels]) -> Iterator[Pixels]:
+        for image in images:
+            if image.shape[2] != self.bands:
+                raise InvalidImage(
+                    f"image {self.n_images} of a collection for spectral PCA has another number of bands "
+                    f"than image 0",
+                    expected=self.bands,
+                    got=image.shape[2],
+                )
+            self.n_images += 1
+            pixels = image.reshape(-1, 1, 1, self.bands)
+            for at in range(0, len(pixels), _BATCH):
+                yield pixels[at : at + _BATCH].copy()  # it may be counted after the caller changed the image
+
+    def merge(self, other: Self) -> None:
+        """Add what other statistics know."""
+        if self.bands != other.bands:
+            raise InvalidImage(
+                "statistics of images of another number of bands", expected=self.bands, got=other.bands
+            )
+        self.spectra.merge(other.spectra)
+        self.n_images += other.n_images
+
+    def fit(self, options: Options) -> Dictionary:
+        """Learn components; what is known stays, so that images can be added."""
+        self.check(options)
+        values, columns = np.linalg.eigh(self.spectra.covariances()[0])
+        variances, vectors = np.maximum(values[::-1], 0), columns.T[::-1]
+        total = float(variances.sum())
+        n = _choose(variances, options)
+        shares = variances[:n] / total if total > 0 else variances[:n]
+        mean = np.rint((self.spectra.sums[0] / self.spectra.n + 128) * (1 << MEAN_BITS))
+        base = shipped_dictionary(BASE)
+        basis = SpectralBasis(
+            bytes.fromhex(base.id), mean.astype(np.uint16), _quantize(vectors[:n], variances[:n])
+        )
+        params = {
+            "bands": self.bands,
+            "images": self.n_images,
+            "n_components": n,
+            "pixels": self.spectra.n,
+            "total_variance": round(total, 1),
+            "variance": round(float(shares.sum()) if total > 0 else 1.0, 4),
+        }
+        report = {"explained_variance_ratio_": [float(share) for share in shares]}
+        return Dictionary.build(KIND, params, build_content(basis), report)
+
+
 def fit_spectral(images: Iterable[Pixels], options: Options) -> Dictionary:
     """Learn spectral components from images (h, w, bands), of any sizes; they are read once.
 
     Raises
     ------
     InvalidImage
-        Images of different numbers of bands.
+        No image, or images of different numbers of bands.
     InvalidOption
         More components than bands.
     """
     images = iter(images)
-    first = next(images)
-    bands = first.shape[2]
-    if options.n_components is not None and options.n_components > bands:
-        raise InvalidOption(
-            f"n_components is {options.n_components:,}, and spectra of {bands} bands have at most {bands}"
-        )
-    n_images = 0
-
-    def batches() -> Iterator[Pixels]:
-        nonlocal n_images
-        image: Pixels | None = first
-        while image is not None:
-            if image.shape[2] != bands:
-                raise InvalidImage(
-                    f"image {n_images} of a collection for spectral PCA has another number of bands than "
-                    f"image 0",
-                    expected=bands,
-                    got=image.shape[2],
-                )
-            n_images += 1
-            pixels = image.reshape(-1, 1, 1, bands)
-            for at in range(0, len(pixels), _BATCH):
-                yield pixels[at : at + _BATCH].copy()  # it may be counted after the caller changed the image
-            image = next(images, None)
-
-    statistics = gather(batches(), Shape(1, 1, bands), False, options)
-    values, columns = np.linalg.eigh(statistics.covariances()[0])
-    variances, vectors = np.maximum(values[::-1], 0), columns.T[::-1]
-    total = float(variances.sum())
-    n = _choose(variances, options)
-    shares = variances[:n] / total if total > 0 else variances[:n]
-    mean = np.rint((statistics.sums[0] / statistics.n + 128) * (1 << MEAN_BITS))
-    base = shipped_dictionary(BASE)
-    basis = SpectralBasis(
-        bytes.fromhex(base.id), mean.astype(np.uint16), _quantize(vectors[:n], variances[:n])
-    )
-    params = {
-        "bands": bands,
-        "images": n_images,
-        "n_components": n,
-        "pixels": statistics.n,
-        "total_variance": round(total, 1),
-        "variance": round(float(shares.sum()) if total > 0 else 1.0, 4),
-    }
-    report = {"explained_variance_ratio_": [float(share) for share in shares]}
-    return Dictionary.build(KIND, params, build_content(basis), report)
+    first = next(images, None)
+    if first is None:
+        raise InvalidImage("fit needs at least one image")
+    statistics = SpectralStatistics(first.shape[2])
+    statistics.check(options)
+    statistics.update(chain([first], images), options)
+    return statistics.fit(options)
 
 
 def _choose(variances: F64, options: Options) -> int:

@@ -13,10 +13,9 @@ and odd halves which do not correlate, for half the memory and half the work.
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -30,16 +29,18 @@ F64 = npt.NDArray[np.float64]
 
 MAX_SIDE = 8192
 """Rows of a scatter matrix: 512 MB."""
+MAX_HELD = 4096
+"""Up to so many images are held, and decomposed themselves where they are fewer than their samples."""
+MAX_IMAGES = 1 << 37
+"""Sums of more would not be exact."""
 _TILE = 1024
 _MIRRORED_TILE = 256
 """Sums of two samples are at most 2^8."""
-PIECE_SAMPLES = 1 << 24
+PIECE_SAMPLES = 1 << 23
 PIECE_IMAGES = 1 << 12
 """What an executor gets at once: so many images that counting them is more work than sending statistics."""
 PARTS_BYTES = 2 << 30
 """Of all statistics that are under way at once."""
-_HEAD = struct.Struct("<4sIIHBQ")
-_MAGIC = b"TYS2"
 
 
 def half_width(width: int) -> int:
@@ -61,6 +62,22 @@ def split_rows(images: Pixels, mirrored: bool) -> list[npt.NDArray[np.int16]]:
     else:
         halves = [values]
     return [half.reshape(len(half), math.prod(half.shape[1:])) for half in halves]
+
+
+def matrix_side(shape: Shape, mirrored: bool) -> int:
+    """Say how many rows the scatter has; more than are held are `LimitExceeded`."""
+    side = shape.height * (half_width(shape.width) if mirrored else shape.width) * shape.channels
+    if side > MAX_SIDE:
+        raise LimitExceeded(
+            f"the covariance of images {tuple(shape)} has {side:,} rows, and at most {MAX_SIDE:,} are "
+            f"held: fit a random sample of at most {MAX_HELD:,} images, or smaller ones"
+        )
+    return side
+
+
+def needs_mirroring(shape: Shape) -> bool:
+    """Say whether plain statistics of such images would be too large; mirrored ones are half as large."""
+    return shape.nbytes > MAX_SIDE
 
 
 def row_weights(shape: Shape, mirrored: bool) -> F64:
@@ -111,12 +128,7 @@ class Statistics:
     """
 
     def __init__(self, shape: Shape, mirrored: bool = False) -> None:
-        side = shape.height * (half_width(shape.width) if mirrored else shape.width) * shape.channels
-        if side > MAX_SIDE:
-            raise LimitExceeded(
-                f"the covariance of images {tuple(shape)} has {side:,} rows, and at most {MAX_SIDE:,} are "
-                f"held: fit fewer images, or smaller ones"
-            )
+        side = matrix_side(shape, mirrored)
         self.shape, self.mirrored, self.n = shape, mirrored, 0
         self.sums = [np.zeros(side) for _ in range(1 + mirrored)]
         self.scatters = [np.zeros((side, side)) for _ in range(1 + mirrored)]
@@ -165,68 +177,77 @@ class Statistics:
             found.append(covariance)
         return found
 
-    def to_bytes(self) -> bytes:
-        """Give all of it as bytes: the scatters' lower triangles."""
-        height, width, channels = self.shape
-        parts = [_HEAD.pack(_MAGIC, height, width, channels, self.mirrored, self.n)]
-        rows, columns = np.tril_indices(len(self.sums[0]))
-        for total, scatter in zip(self.sums, self.scatters, strict=True):
-            parts += [total.astype("<i8").tobytes(), scatter[rows, columns].astype("<i8").tobytes()]
-        return b"".join(parts)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """Give statistics back from `to_bytes`."""
-        if len(data) < _HEAD.size or data[:4] != _MAGIC:
-            raise InvalidImage("these bytes are not statistics")
-        _, height, width, channels, mirrored, n = _HEAD.unpack_from(data)
-        made = cls(Shape(height, width, channels), bool(mirrored))
-        made.n = n
-        side = len(made.sums[0])
-        size = side + side * (side + 1) // 2
-        if len(data) != _HEAD.size + 8 * size * len(made.sums):
-            raise InvalidImage(
-                "statistics were cut", expected=_HEAD.size + 8 * size * len(made.sums), got=len(data)
-            )
-        rows, columns = np.tril_indices(side)
-        for part in range(len(made.sums)):
-            values = np.frombuffer(data, "<i8", size, _HEAD.size + 8 * size * part).astype(np.float64)
-            made.sums[part][:] = values[:side]
-            made.scatters[part][rows, columns] = values[side:]
-            made.scatters[part][columns, rows] = values[side:]
+    def mirror(self) -> Self:
+        """Give the mirrored statistics of the same images; those that are mirrored give themselves."""
+        if self.mirrored:
+            return self
+        made = type(self)(self.shape, mirrored=True)
+        made.n = self.n
+        places = np.arange(self.shape.nbytes).reshape(self.shape)
+        columns = half_width(self.shape.width)
+        left, right = places[:, :columns].reshape(-1), places[:, ::-1][:, :columns].reshape(-1)
+        total, scatter = self.sums[0], self.scatters[0]
+        for part, sign in enumerate((1, -1)):  # of l + r and of l - r
+            made.sums[part] += total[left] + sign * total[right]
+            for one, one_sign in ((left, 1), (right, sign)):
+                for other, other_sign in ((left, 1), (right, sign)):
+                    made.scatters[part] += one_sign * other_sign * scatter[np.ix_(one, other)]
         return made
 
+    def pack(self) -> list[F64]:
+        """Give all numbers: of each part the sums, and the lower triangle of the scatter, row after row."""
+        packed = []
+        for total, scatter in zip(self.sums, self.scatters, strict=True):
+            packed += [total, np.concatenate([row[: i + 1] for i, row in enumerate(scatter)])]
+        return packed
 
-def gather(batches: Iterable[Pixels], shape: Shape, mirrored: bool, options: Options) -> Statistics:
-    """Give the statistics of batches of images, counted in `options.threads` or `options.executor`.
+    @classmethod
+    def unpack(cls, shape: Shape, mirrored: bool, n: int, packed: Iterable[npt.NDArray[Any]]) -> Self:
+        """Make statistics of what `pack` gave, of any number type."""
+        made = cls(shape, mirrored)
+        made.n = n
+        numbers = iter(packed)
+        for total, scatter in zip(made.sums, made.scatters, strict=True):
+            total[:] = next(numbers)
+            triangle, start = next(numbers), 0
+            for i, row in enumerate(scatter):
+                row[: i + 1] = scatter[: i + 1, i] = triangle[start : start + i + 1]
+                start += i + 1
+        return made
 
-    They are the same for any number of either. Each thread adds to statistics of its own. An executor may be
-    of processes or machines: it gets more images at once, and sends statistics back.
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel between machines as triangles, which are half of it."""
+        return type(self).unpack, (self.shape, self.mirrored, self.n, self.pack())
+
+
+def gather(batches: Iterable[Pixels], total: Statistics, options: Options) -> None:
+    """Add batches of images to `total`, counted in `options.threads` or `options.executor`.
+
+    The sums are the same for any number of either. Each thread adds to statistics of its own. An executor may
+    be of processes or machines: it gets more images at once, and sends statistics back.
     """
-    total = Statistics(shape, mirrored)
     at_once = max(1, min(options.threads or count_cores(), PARTS_BYTES // total.nbytes))
     if options.executor is not None:
-        count = partial(_count, shape, mirrored)
+        count = partial(_count, total.shape, total.mirrored)
         # Twice as many jobs are under way as there are workers.
         for part in ordered_map(count, _join(batches), max(1, at_once // 2), options.executor):
             total.merge(part)
-        return total
+        return
     idle = [total]
 
     def add(images: Pixels) -> None:
         try:
             own = idle.pop()
         except IndexError:
-            own = Statistics(shape, mirrored)
+            own = Statistics(total.shape, total.mirrored)
         own.update(images)
         idle.append(own)
 
     for _ in ordered_map(add, batches, at_once):
         pass
-    total = idle.pop()
     for part in idle:
-        total.merge(part)
-    return total
+        if part is not total:
+            total.merge(part)
 
 
 def _count(shape: Shape, mirrored: bool, images: Pixels) -> Statistics:

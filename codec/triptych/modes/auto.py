@@ -13,18 +13,19 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from triptych.dictionary import Dictionary, shipped_dictionary
 from triptych.errors import InvalidImage, TargetUnreachable
+from triptych.framing import INLINE_ID_LEN
 from triptych.images import MODES, Pixels, Shape, order_hint
 from triptych.modes.base import Mode, check_bands
 from triptych.modes.registry import get_mode
 from triptych.options import Options
 
-__all__ = ["Weighed", "choose_mode", "may_be_drawn", "measure_panel", "weigh_modes"]
+__all__ = ["Weighed", "choose_mode", "is_for_palettes", "may_be_drawn", "measure_panel", "weigh_modes"]
 
 FEW_COLORS = 256
 SAMPLE = 1 << 14
@@ -57,12 +58,14 @@ class Weighed(NamedTuple):
     psnr: float | None = None
     costs: dict[str, float] = {}  # noqa: RUF012  # never changed
 
-    def to_json(self) -> dict[str, Any]:
-        """Give what the metadata of a stream keep of it."""
-        costs = {name: round(cost, 1) for name, cost in self.costs.items()}
-        psnr = None if self.psnr is None else round(self.psnr, 2)
-        known = {"mode": self.mode, "why": self.why, "psnr": psnr, "weighed": costs}
-        return {name: value for name, value in known.items() if value}
+    def __str__(self) -> str:
+        costs = ", ".join(f"{name} {cost:,.1f}" for name, cost in sorted(self.costs.items()))
+        return f"{self.mode}: {self.why}{f' ({costs})' if costs else ''}"
+
+
+def is_for_palettes(options: Options) -> bool:
+    """Say whether an option is there that only the k-means panel has."""
+    return bool(options.n_colors != "auto" or options.keep or options.dither or options.lossless)
 
 
 def weigh_modes(sample: Sequence[Pixels], options: Options) -> Weighed:
@@ -72,7 +75,7 @@ def weigh_modes(sample: Sequence[Pixels], options: Options) -> Weighed:
     them are; where they were taken, the k-means panel is asked for the PSNR that the quality gives under PCA,
     since icons with soft edges have many colours and are drawn all the same.
     """
-    if options.n_colors != "auto" or options.keep or options.dither or options.lossless:
+    if is_for_palettes(options):
         return Weighed("kmeans", "an option that only k-means has")
     if options.target_size is not None:
         return _weigh_at_size(sample, options)
@@ -113,7 +116,9 @@ def measure_panel(mode_name: str, sample: Sequence[Pixels], options: Options) ->
     mode = get_mode(mode_name)
     name = mode.default_dictionary
     dictionary = None if name is None else shipped_dictionary(name)
-    n_bytes, error, n_samples = 0, 0.0, 0
+    # One frame names its dictionary; of many images it is next to nothing.
+    n_bytes = INLINE_ID_LEN if dictionary is not None and len(sample) == 1 else 0
+    error, n_samples = 0.0, 0
     at = 0
     while at < len(sample):
         stop = at + mode.images_per_frame(Shape(*sample[at].shape), options, dictionary)

@@ -9,14 +9,14 @@ from several threads at once, so a mode keeps no state.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from triptych.dictionary import Dictionary
 from triptych.errors import DictionaryMismatch
 from triptych.images import Pixels, Shape
 from triptych.options import Options
 
-__all__ = ["Mode", "Pixels", "Shape", "check_bands"]
+__all__ = ["Mode", "OpenFrame", "OpensFrames", "Pixels", "Shape", "check_bands"]
 
 
 def check_bands(shape: Shape, dictionary: Dictionary) -> None:
@@ -72,4 +72,42 @@ class Mode(Protocol):
         self, body: memoryview, shapes: Sequence[Shape], dictionary: Dictionary | None
     ) -> list[dict[str, object]]:
         """Say of each image what can be said without decoding its pixels. The dictionary may be missing."""
+        ...
+
+
+class OpenFrame(Protocol):
+    """A frame read as far as its images depend on each other: what is left to do for one takes no other.
+
+    It is smaller than the pixels, so a reader keeps it and shows from it. Any number of threads may.
+    """
+
+    nbytes: int
+    images: range
+    """Those that can be shown, by their numbers in the frame."""
+
+    def show(self, images: Sequence[int], out: Sequence[Pixels] | Pixels) -> None:
+        """Write the pixels of images (numbers in the frame) into arrays (height, width, channels).
+
+        `out` is an array for each, or one C-contiguous array (images, height, width, channels).
+        """
+        ...
+
+
+@runtime_checkable
+class OpensFrames(Protocol):
+    """What a mode can do besides, where images are much cheaper to show than frames are to read."""
+
+    def open_frame(
+        self,
+        body: memoryview,
+        shapes: Sequence[Shape],
+        dictionary: Dictionary | None,
+        stop: int,
+        n_components: int | None = None,
+        realism: float | None = None,
+    ) -> OpenFrame | None:
+        """Read a frame, up to image `stop - 1` at least; arguments and errors are `Mode.decode_frame`'s.
+
+        None: frames with this dictionary have no such state, and are decoded.
+        """
         ...

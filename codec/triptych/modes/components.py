@@ -33,6 +33,8 @@ __all__ = [
     "encode_frame",
     "explained_variance_ratio",
     "images_per_frame",
+    "open_frame",
+    "show_images",
 ]
 
 I32 = npt.NDArray[np.int32]
@@ -49,6 +51,8 @@ MAX_APART = 128
 NONZERO_PER_BYTE = 64
 FREE_NONZERO = 1 << 16
 """A body of b bytes has at most FREE_NONZERO + 64 b scores that are not zero: this bounds work."""
+_TOGETHER = 64
+"""Images that are shown by one call of a kernel; so many stay in the processor's caches."""
 _HEAD = struct.Struct("<BB")
 _CAUSES = {
     INPUT_EXHAUSTED: "ends before its last score",
@@ -98,14 +102,28 @@ def decode_frame(
 
     See `triptych.modes.base.Mode.decode_frame`.
     """
+    return show_images(*_read(body, shapes, dictionary, n_components), start, stop)
+
+
+def open_frame(
+    body: memoryview, shapes: Sequence[Shape], dictionary: Dictionary, n_components: int | None = None
+) -> OpenFrame:
+    """Read the scores of a frame, to show some of its images; see `triptych.modes.base.OpensFrames`."""
+    return OpenFrame(*_read(body, shapes, dictionary, n_components))
+
+
+def _read(
+    body: memoryview, shapes: Sequence[Shape], dictionary: Dictionary, n_components: int | None
+) -> tuple[Coded, Basis]:
     basis = load_basis(dictionary)
-    for shape in shapes:
+    for shape in set(shapes):
         _check_shape(shape, basis)
-    return _show(parse_body(body, len(shapes), basis, n_components), basis, start, stop)
+    return parse_body(body, len(shapes), basis, n_components), basis
 
 
 def images_per_frame(shape: Shape, options: Options, dictionary: Dictionary) -> int:
-    """Say how many images share a frame by default."""
+    """Say how many images share a frame by default; refuse one of another shape before it is in a frame."""
+    _check_shape(shape, load_basis(dictionary))
     return max(1, min(FRAME_IMAGES, FRAME_BYTES // shape.nbytes))
 
 
@@ -253,17 +271,51 @@ def _code(
     return OK, coder
 
 
-def _show(coded: Coded, basis: Basis, start: int, stop: int) -> list[Pixels]:
+class OpenFrame:
+    """The scores of a frame, from which each image is shown alone; see `triptych.modes.base.OpenFrame`."""
+
+    def __init__(self, coded: Coded, basis: Basis) -> None:
+        # Image by image, in the 16 bits that a score has: a quarter of a byte a sample, or much less.
+        self._scores = np.ascontiguousarray(coded.scores.T, np.int16)
+        self._basis = basis
+        self._factor = factor_of(coded.step, basis)
+        self.images = range(len(self._scores))
+        self.nbytes = self._scores.nbytes
+
+    def show(self, images: Sequence[int], out: Sequence[Pixels] | Pixels) -> None:
+        """Write the pixels of images into arrays, or into one array (images, height, width, channels)."""
+        if len(images) == 1:
+            self._show(np.array(images, np.int64), out[0][None])
+            return
+        if isinstance(out, np.ndarray):
+            self._show(np.array(images, np.int64), out)
+            return
+        for at in range(0, len(images), _TOGETHER):
+            numbers = np.array(images[at : at + _TOGETHER], np.int64)
+            shown = np.empty((len(numbers), *self._basis.shape), np.uint8)
+            self._show(numbers, shown)
+            for pixels, target in zip(shown, out[at : at + _TOGETHER], strict=True):
+                target[:] = pixels
+
+    def _show(self, images: npt.NDArray[np.int64], out: Pixels) -> None:
+        basis = self._basis
+        reconstruct.show_images(
+            self._scores,
+            images,
+            basis.odd,
+            basis.rows,
+            basis.center,
+            self._factor,
+            basis.shift,
+            *reconstruct.work_for(basis.center.size, basis.shape.height),
+            out,
+        )
+
+
+def show_images(coded: Coded, basis: Basis, start: int, stop: int) -> list[Pixels]:
     """Turn scores into images."""
-    factor = factor_of(coded.step, basis)
-    sums = np.empty((2, basis.center.size), np.int32)
-    shown = []
-    for image in range(start, stop):
-        sums[:] = 0
-        reconstruct.add_components(coded.scores, image, basis.odd, basis.rows, sums)
-        pixels = np.empty(basis.shape, np.uint8)
-        reconstruct.show_image(sums, basis.center, factor, basis.shift, pixels)
-        shown.append(pixels)
+    shown = [np.empty(basis.shape, np.uint8) for _ in range(start, stop)]
+    OpenFrame(coded, basis).show(range(start, stop), shown)
     return shown
 
 
@@ -279,7 +331,7 @@ def _search(projection: Projection, basis: Basis, options: Options) -> bytes:
         if size is not None:
             good = len(body) <= size
         else:
-            shown = np.stack(_show(coded, basis, 0, len(images)))
+            shown = np.stack(show_images(coded, basis, 0, len(images)))
             error = float(((shown.astype(np.float64) - images) ** 2).mean())
             good = error == 0 or 10 * math.log10(255**2 / error) >= (psnr or 0)
         if good:

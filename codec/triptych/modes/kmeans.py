@@ -10,6 +10,9 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+from triptych_kernels.paint import paint
+
 from triptych.dictionary import Dictionary
 from triptych.errors import InvalidOption, TargetUnreachable, TooManyColors
 from triptych.fit.kmeans import MAX_COLORS
@@ -27,11 +30,14 @@ from triptych.modes.indexmaps import (
     encode_maps,
     parse_head,
 )
-from triptych.modes.reduce import Picture, dictionary_colors, from_indices
+from triptych.modes.reduce import Picture, dictionary_colors
 from triptych.options import Options
 
 __all__ = ["MODE"]
 
+ALONE_PIXELS = 1 << 11
+"""Images from this size on are coded each by itself when time counts: smaller ones are quick to read anyway,
+and lose most without what the batch coder learns from image to image."""
 BATCH_PIXELS = 1 << 14
 """Images up to this size share a frame."""
 BATCH_IMAGES = 64
@@ -55,7 +61,7 @@ def strength_of(quality: int | None) -> float:
 
 
 class _Trial(NamedTuple):
-    """A coded picture and what it costs."""
+    """A coded picture and what it costs; without its body, where only the PSNR is searched for."""
 
     body: bytes
     psnr: float
@@ -64,6 +70,21 @@ class _Trial(NamedTuple):
 def psnr_of(error: float, n_samples: int) -> float:
     """Give the PSNR in dB of a sum of squared errors over so many samples."""
     return math.inf if error == 0 else 10 * math.log10(255**2 * n_samples / error)
+
+
+class OpenFrame:
+    """The index maps of a frame; see `triptych.modes.base.OpenFrame`."""
+
+    def __init__(self, maps: Sequence[Indexed]) -> None:
+        self._maps = maps
+        self.images = range(len(maps))
+        self.nbytes = sum(m.indices.nbytes + m.colors.nbytes for m in maps)
+
+    def show(self, images: Sequence[int], out: Sequence[Pixels] | Pixels) -> None:
+        """Write the pixels of images into arrays, (height, width, channels) each."""
+        for image, target in zip(images, out, strict=True):
+            colors, indices = self._maps[image].colors, self._maps[image].indices
+            paint(indices, colors, 3 if target.shape[2] == 2 else 1, target)
 
 
 class KMeans:
@@ -84,11 +105,11 @@ class KMeans:
         if options.target_size is None and (options.target_psnr is None or options.lossless):
             maps = [_reduce(picture, palette, strength_of(options.quality)) for picture in pictures]
             return _encode(maps, palette, options)
-        if len(pictures) > 1:
-            # A target is one image's: each is searched alone, and the frame holds what was found.
-            maps = [_search(picture, palette, options)[1] for picture in pictures]
-            return _encode(maps, palette, options)
-        return _search(pictures[0], palette, options)[0].body
+        # A target is one image's: each is searched alone, and the frame holds what was found.
+        found = [_search(picture, palette, options) for picture in pictures]
+        if len(found) == 1 and found[0][0].body:
+            return found[0][0].body
+        return _encode([reduced for _, reduced in found], palette, options)
 
     def decode_frame(
         self,
@@ -101,16 +122,27 @@ class KMeans:
         realism: float | None = None,
     ) -> list[Pixels]:
         """Give images `start` to `stop - 1`; see `triptych.modes.base.Mode.decode_frame`."""
+        opened = self.open_frame(body, shapes, dictionary, stop, n_components, realism)
+        pixels = [np.empty(shape, np.uint8) for shape in shapes[start:stop]]
+        opened.show(range(start, stop), pixels)
+        return pixels
+
+    def open_frame(
+        self,
+        body: memoryview,
+        shapes: Sequence[Shape],
+        dictionary: Dictionary | None,
+        stop: int,
+        n_components: int | None = None,
+        realism: float | None = None,
+    ) -> OpenFrame:
+        """Read the first `stop` index maps of a frame; see `triptych.modes.base.OpensFrames`."""
         if realism is not None:
             raise InvalidOption("realism: a k-means image was made without a GAN")
         if n_components is not None:
             raise InvalidOption("n_components: a k-means image has no components")
         palette = None if dictionary is None else dictionary_colors(dictionary)
-        maps = decode_maps(body, shapes, palette, stop)
-        return [
-            from_indices(m.colors, m.indices, shape.channels)
-            for m, shape in zip(maps[start:], shapes[start:], strict=False)
-        ]
+        return OpenFrame(decode_maps(body, shapes, palette, stop))
 
     def images_per_frame(self, shape: Shape, options: Options, dictionary: Dictionary | None) -> int:
         """Say how many images like this one share a frame by default."""
@@ -176,7 +208,8 @@ def _plans(maps: Sequence[Indexed], palette: Colors | None, effort: str) -> list
     n_pixels = sum(m.indices.size for m in maps)
     batch = palette is None and all(m.indices.size <= BATCH_PIXELS for m in maps)
     if batch and len(maps) > 1:
-        return [Plan(BATCH)]
+        alone = effort == "fast" and n_pixels >= ALONE_PIXELS * len(maps)
+        return [Plan(FAST, 3, pairs=1) if alone else Plan(BATCH)]
     busy = _busyness(maps[0].indices) > BUSY
     if effort == "fast":
         return [Plan(FAST, 0, pairs=1) if busy else Plan(FAST, 3)]
@@ -203,7 +236,7 @@ def _search(picture: Picture, palette: Colors | None, options: Options) -> tuple
             reduced = picture.exact()
         else:
             reduced = picture.mapped(colors, strength, fixed)
-        body = _encode([reduced], palette, options)
+        body = b"" if size is None else _encode([reduced], palette, options)
         return _Trial(body, psnr_of(reduced.error, picture.pixels.size)), reduced
 
     def best_quality(colors: Colors) -> tuple[_Trial, Indexed] | None:

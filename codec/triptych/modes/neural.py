@@ -206,9 +206,7 @@ def find_grid(
             )
         return Grid(1, 1)
     if shape.channels > len(MODES):
-        raise error(
-            "channels of an image for networks of photographs", expected="1 to 4", got=shape.channels
-        )
+        raise error("channels of an image for networks of photographs", expected="1 to 4", got=shape.channels)
     grid = Grid(-(-shape.height // PATCH), -(-shape.width // PATCH))
     if grid.rows * grid.columns > MAX_POSITIONS:
         raise error(

@@ -13,7 +13,7 @@ from triptych.dictionary import Dictionary
 from triptych.errors import DictionaryMismatch, InvalidFrame, InvalidOption
 from triptych.images import Pixels, Shape
 from triptych.modes import blocks, components, spectral
-from triptych.modes.base import check_bands
+from triptych.modes.base import OpenFrame, check_bands
 from triptych.options import Options
 
 __all__ = ["MODE"]
@@ -65,6 +65,20 @@ class PCA:
                 "out; only images coded with a dictionary of components, or a spectral one, have a first few"
             )
         return blocks.decode_frame(body, shapes, book, start, stop)
+
+    def open_frame(
+        self,
+        body: memoryview,
+        shapes: Sequence[Shape],
+        dictionary: Dictionary | None,
+        stop: int,
+        n_components: int | None = None,
+        realism: float | None = None,
+    ) -> OpenFrame | None:
+        """Read the scores of a collection's frame; see `triptych.modes.base.OpensFrames`."""
+        if dictionary is None or dictionary.kind != "components" or realism is not None:
+            return None
+        return components.open_frame(body, shapes, _check(dictionary, shapes), n_components)
 
     def images_per_frame(self, shape: Shape, options: Options, dictionary: Dictionary | None) -> int:
         """Say how many images like this one share a frame by default."""

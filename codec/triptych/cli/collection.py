@@ -1,0 +1,216 @@
+"""Encoding a collection: images are read, encoded and written in a bounded pipeline, in order.
+
+`choose_panel` looks at some of them and says which panel serves them all (mode auto). `select_inputs` leaves
+out what other machines encode (`--shard`) and what the stream to be continued has
+(`--resume`). `Collection.encode` reads the rest in threads and hands them to one `Writer`, which encodes them
+in threads or on an engine. The bytes are the same for any number of threads and any engine. What fails is
+reported by name; the rest is written.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Any
+
+from triptych.cli.failures import CommandError, Failures, complain
+from triptych.cli.inputs import STDIN, UNREADABLE, Input, Inputs, Picture, load_all
+from triptych.cli.meter import Meter
+from triptych.errors import DictionaryMismatch, TriptychError, Truncated
+
+if TYPE_CHECKING:
+    from triptych.dictionary import Dictionary
+    from triptych.images import Pixels
+    from triptych.interop.engine import Engine
+    from triptych.interop.pictures import Metadata
+    from triptych.writer import Writer
+
+CHECKPOINT_SECONDS = 10.0
+"""With `--resume`, what is written is made durable so often. No byte depends on it."""
+
+
+SAMPLE_IMAGES, SAMPLE_PIXELS = 32, 1 << 18
+"""A collection is judged by so many images, evenly spaced, while they have no more pixels together."""
+
+
+def choose_panel(inputs: Inputs, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Choose the panel of a collection; give the options for it, and metadata that say why if it was weighed.
+
+    It is the same for every shard, and when a run is resumed, as it depends on all inputs alone.
+    """
+    from triptych.images import MODES
+    from triptych.modes.auto import is_for_palettes, weigh_modes
+    from triptych.options import make_options
+
+    if is_for_palettes(make_options(options)):
+        return options | {"mode": "kmeans"}, None
+    sample: list[Pixels] = []
+    n_pixels, n = 0, min(SAMPLE_IMAGES, len(inputs))
+    for each in (inputs[i * len(inputs) // n] for i in range(n)):
+        with suppress(*UNREADABLE):
+            if each.path == STDIN:  # it can be read once only
+                continue
+            pixels = each.load().pixels
+            n_pixels += pixels[:, :, 0].size
+            if sample and n_pixels > SAMPLE_PIXELS:
+                break
+            sample.append(pixels)
+    if not sample or any(pixels.shape[2] > len(MODES) for pixels in sample):
+        return options, None
+    weighed = weigh_modes(sample, make_options(options))
+    chosen = options | {"mode": weighed.mode}
+    if weighed.mode == "kmeans" and weighed.psnr is not None:
+        chosen = {name: value for name, value in chosen.items() if name != "quality"}
+        chosen["target_psnr"] = weighed.psnr
+    if not weighed.costs:
+        return chosen, None
+    return chosen, {"auto": f"{weighed}; {len(sample)} of {len(inputs):,} images tried"}
+
+
+def select_inputs(inputs: Inputs, shard: tuple[int, int] | None, resumed: str | None) -> tuple[Inputs, int]:
+    """Give the inputs of a shard that the stream to be resumed has not, and how many it has.
+
+    A shard (i, n) is the i-th of n runs of the inputs, from 1. A key that several inputs share is left out as
+    often as the stream has it.
+    """
+    if shard is not None:
+        number, count = shard
+        inputs = inputs[len(inputs) * (number - 1) // count : len(inputs) * number // count]
+    if resumed is None:
+        return inputs, 0
+    left = Counter(_keys_of(resumed))
+
+    def is_new(key: str) -> bool:
+        if left.get(key, 0) == 0:
+            return True
+        left[key] -= 1
+        return False
+
+    new = inputs.select(is_new)
+    return new, len(inputs) - len(new)
+
+
+def _keys_of(stream: str) -> list[str]:
+    """Give the keys of a stream that may be torn, or not there."""
+    from triptych.reader import Reader
+
+    try:
+        # Damage that is not a torn tail is for the Writer to refuse.
+        with Reader(stream, damage="skip") as reader:
+            return reader.keys()
+    except (FileNotFoundError, Truncated):
+        return []
+
+
+@dataclass
+class Collection:
+    """Inputs to be encoded into one stream, and what became of them.
+
+    `target` is a path or stdout, `options` the Writer's without threads and executor, `engine` an address,
+    `about` the metadata of the stream.
+    """
+
+    inputs: Inputs
+    target: str | IO[bytes]
+    options: dict[str, Any]
+    dictionary: Dictionary | None
+    threads: int = 0
+    metadata: bool = True
+    append: bool = False
+    resume: bool = False
+    engine: str | None = None
+    about: dict[str, Any] | None = None
+    failures: Failures = field(default_factory=Failures)
+    n_written: int = 0
+
+    def encode(self) -> Meter:
+        """Encode all; give the figures of the run."""
+        saved = 0.0
+        with ExitStack() as stack:
+            engine = None
+            if self.engine is not None:
+                from triptych.interop.engine import open_engine
+
+                engine = stack.enter_context(open_engine(self.engine))
+            meter = stack.enter_context(Meter(len(self.inputs)))
+            check = self._check_lossless if self.options.get("lossless") else None
+            pictures = stack.enter_context(closing(load_all(self.inputs, self.failures, self.threads, check)))
+            writer: Writer | None = None
+            try:
+                for each, picture in pictures:
+                    # Only now, so that nothing is written where no image can be read.
+                    writer = writer or self._open_writer(engine)
+                    self._write(writer, each, picture)
+                    n_done = self.n_written + len(self.failures.names)
+                    meter.add(picture.pixels.nbytes, n_done, writer.size)
+                    if self.resume and meter.seconds - saved >= CHECKPOINT_SECONDS:
+                        saved = meter.seconds
+                        writer.checkpoint()
+                if not self.inputs:  # an empty shard is an empty stream; a resumed one may want its index
+                    writer = self._open_writer(engine)
+                if writer is not None and (self.n_written or not self.inputs):
+                    writer.close()
+            except BaseException:
+                if self.resume and writer is not None:
+                    with suppress(TriptychError, OSError):  # the first error counts
+                        writer.checkpoint()
+                raise
+            finally:
+                if writer is not None:
+                    writer.abort()  # does nothing after close
+        return meter
+
+    def _open_writer(self, engine: Engine | None) -> Writer:
+        from triptych.writer import Writer
+
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always", RuntimeWarning)
+            writer = Writer(
+                self.target,
+                self.dictionary,
+                append=self.append or self.resume,
+                metadata=self.about,
+                on_failure=self._lose,
+                threads=self.threads if engine is None else engine.n_threads,
+                executor=engine,
+                **self.options,
+            )
+        for warning in told:
+            complain(f"{self.target}: {warning.message}")
+        if self.resume:
+            writer.checkpoint()  # from now on, what is written stands under the final name
+        return writer
+
+    def _check_lossless(self, pixels: Pixels) -> None:
+        """Refuse an image that cannot be exact.
+
+        The Writer would find that out only with the whole frame, and leave out the other images with it.
+        """
+        from triptych.modes.kmeans import check_lossless
+        from triptych.options import make_options
+
+        check_lossless(pixels, make_options(self.options), self.dictionary)
+
+    def _write(self, writer: Writer, each: Input, picture: Picture) -> None:
+        """Hand over an image; count it, or the failure that is its own."""
+        from triptych.jobs import OF_IMAGES
+
+        metadata: Metadata = picture.metadata if self.metadata else {}
+        try:
+            writer.write(picture.pixels, key=each.key or None, **metadata)
+        except OF_IMAGES as error:
+            self.failures.add(each.name, error)
+        except DictionaryMismatch as error:
+            if not self.n_written:  # a dictionary that does not fit the first image is the wrong one
+                raise CommandError(each.name, error) from error
+            self.failures.add(each.name, error)
+        else:
+            self.n_written += 1
+
+    def _lose(self, keys: list[str | None], error: TriptychError) -> None:
+        """Count the images of a frame that was to be written, and is not."""
+        self.n_written -= len(keys)
+        for key in keys:
+            self.failures.add(self.inputs.find(key or "").name, error)
