@@ -24,19 +24,16 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import distributed
-from triptych.dictionary import Dictionary, load_dictionary
+from triptych.dictionary import load_dictionary
 from triptych.fit import neural
-from triptych.fit.networkbook import build_network, load_network
 from triptych.images import Pixels
-from triptych.modes.latentstate import learn_state
-from triptych.modes.neural import Panel
+from triptych.modes.latentstate import with_state
 
 PACKS = {
     "photo": ("photos/photos256_clean_*.avif", 256),
     "faces": ("faces/anime64_train_*.jpg", 64),
     "emoji": ("collections/twemoji64_dev_*.png", 64),
 }
-STATE_IMAGES = 480
 CORE_SECONDS = {"photo": 30_000, "faces": 15_000, "emoji": 5_000}
 
 
@@ -52,19 +49,6 @@ def read_pack(folder: Path, name: str) -> list[Pixels]:
     if not cells:
         raise SystemExit(f"{folder}: no {pattern} here")
     return cells
-
-
-def with_state(book: Dictionary, images: list[Pixels]) -> Dictionary:
-    """Give a dictionary in which mixed decisions begin with what some images have taught them."""
-    panel, network = Panel(book), load_network(book)
-    random = np.random.default_rng(0)
-    frames = []
-    for number in random.permutation(len(images))[:STATE_IMAGES]:
-        quality = int(random.integers(0, 101))
-        frames.append((quality, panel.latents([[images[number]]], quality, "fast")[0]))
-    tensors = dict(network.tensors) | learn_state(frames, network.latents)
-    content = build_network(network.architecture, network.config, tensors)
-    return Dictionary.build(book.kind, book.params, content, encoder=book.encoder)
 
 
 def plot(folder: Path) -> None:

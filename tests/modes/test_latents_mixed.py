@@ -17,7 +17,7 @@ from triptych.errors import InvalidFrame
 from triptych.fit.networkbook import load_network, parse_tensors
 from triptych.modes import latents, neural
 from triptych.modes.latents import Grid, build_body, parse_body, parse_head
-from triptych.modes.latentstate import learn_state
+from triptych.modes.latentstate import learn_state, with_state
 from triptych_kernels import latentmix
 
 QUALITY = 60
@@ -145,3 +145,15 @@ def test_a_stream_carries_what_was_learned(book, state):
     assert np.array_equal(tp.decode(file.getvalue()), tp.decode(encoded(image, learned), dictionary=learned))
     found, _ = parse_tensors(learned.content)
     assert set(state) <= set(found)
+
+
+def test_a_dictionary_is_taught_by_pictures():
+    book = small_network("patches")
+    taught = with_state(book, [photograph(40, 60, 3, i) for i in range(12)])
+    before, after = load_network(book).tensors, load_network(taught).tensors
+    assert after.keys() - before.keys() == {"mixer.counters", "mixer.weights"}
+    assert all(np.array_equal(values, after[name]) for name, values in before.items())
+    assert taught.encoder == book.encoder
+    picture = photograph(48, 64, 3, 99)
+    sizes = [len(tp.encode(picture, mode="ae", dictionary=one, embed=False)) for one in (book, taught)]
+    assert sizes[1] < sizes[0]

@@ -105,7 +105,9 @@ def _fit_networks(
     say: Callable[[dict[str, float]], None] | None,
 ) -> Dictionary:
     try:
+        from triptych.fit.networkbook import load_network
         from triptych.fit.neural import Training, fit_networks
+        from triptych.modes.latentstate import with_state
     except ImportError as error:
         raise ExtraMissing(
             "fitting 'ae' and 'gan' needs torch and safetensors: pip install 'triptych[neural]'"
@@ -120,7 +122,11 @@ def _fit_networks(
         pictures.append(np.array(pixels))
     with tempfile.TemporaryDirectory() as folder:
         training = Training(Path(checkpoint or folder), core_seconds, say, options.seed)
-        return fit_networks(mode, pictures, training, start)
+        book = fit_networks(mode, pictures, training, start)
+    if mode == "ae" and load_network(book).architecture == "patches":
+        # One picture is short: mixed decisions gain by beginning with what others have taught them.
+        book = with_state(book, pictures, options.seed)
+    return book
 
 
 class CollectionStatistics:

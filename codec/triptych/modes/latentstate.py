@@ -1,27 +1,44 @@
 """What mixed decisions of latents begin with, learned from other pictures (FORMAT.md section 13.5).
 
-Whoever trains a network gives the latents of pictures, and puts what comes back into the dictionary.
+Whoever has trained a network gives pictures, and gets a dictionary with what they taught.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from triptych_kernels import rangecoder
 
-from triptych.fit.networkbook import LatentModel, Tensors, build_state
+from triptych.dictionary import Dictionary
+from triptych.fit.networkbook import LatentModel, Tensors, build_network, build_state, load_network
+from triptych.images import Pixels
 from triptych.modes.latents import mix_set, walk_set
+from triptych.modes.neural import Panel
 
-__all__ = ["learn_state"]
+__all__ = ["learn_state", "with_state"]
 
 I32 = npt.NDArray[np.int32]
 
+STATE_IMAGES = 480
 LEAST_RATE = 400
 """Counters go on learning at least so fast in a new picture (of 4096)."""
 MAX_BYTES = 40
 """More than a latent takes: a decision of at most 16 bits, 16 of at most 12, and 30 raw bits."""
+
+
+def with_state(book: Dictionary, images: Sequence[Pixels], seed: int = 0) -> Dictionary:
+    """Give a dictionary of networks in which mixed decisions begin with what some images have taught them."""
+    panel, network = Panel(book), load_network(book)
+    random = np.random.default_rng(seed)
+    frames = []
+    for number in random.permutation(len(images))[:STATE_IMAGES]:
+        quality = int(random.integers(0, 101))
+        frames.append((quality, panel.latents([[images[number]]], quality, "fast")[0]))
+    tensors = {**network.tensors, **learn_state(frames, network.latents)}
+    content = build_network(network.architecture, network.config, tensors)
+    return Dictionary.build(book.kind, book.params, content, book.report, book.encoder)
 
 
 def learn_state(frames: Iterable[tuple[int, I32]], model: LatentModel) -> Tensors:
