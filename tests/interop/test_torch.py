@@ -486,7 +486,7 @@ class TestLatents:
 
     def test_workers_load_no_networks(self, tmp_path, monkeypatch):
         path = self.write(tmp_path / "latents.tych", "whole", "ae")
-        monkeypatch.setattr("triptych.modes.neural._load", None)
+        monkeypatch.setattr("triptych.modes.panel.load_networks", None)
         assert len(list(LatentDataset(path))) == 23
 
     def test_resumes_and_pickles(self, tmp_path):

@@ -15,7 +15,7 @@ from smallbook import photograph
 from smallnet import edited, small_network
 from triptych.errors import InvalidFrame
 from triptych.fit.networkbook import load_network, parse_tensors
-from triptych.modes import latents, neural
+from triptych.modes import latents, panel
 from triptych.modes.latents import Grid, build_body, parse_body, parse_head
 from triptych.modes.latentstate import learn_state, with_state
 from triptych_kernels import latentmix
@@ -44,7 +44,7 @@ def state(book):
 
 
 def latents_of(book, image):
-    return neural.Panel(book).latents([image[None]], QUALITY, "fast")[0]
+    return panel.Panel(book).latents([image[None]], QUALITY, "fast")[0]
 
 
 def encoded(image, book, effort="max"):
@@ -70,7 +70,7 @@ def test_minidecode_finds_the_same_latents(architecture, learned):
         images.insert(1, photograph(40, 70, 3, 9))
     grids = [Grid(-(-image.shape[0] // 16), -(-image.shape[1] // 16)) for image in images]
     sets = [np.stack(images[part]) for part in latents.cut_sets(grids, model)]
-    symbols = neural.Panel(book).latents(sets, QUALITY, "fast")
+    symbols = panel.Panel(book).latents(sets, QUALITY, "fast")
     if learned:
         book = edited(book, **learn_state([(QUALITY, symbols[0])], model))
         model = load_network(book).latents

@@ -34,7 +34,7 @@ from triptych.errors import (
 from triptych.fit.networkbook import build_tensors, load_network, parse_tensors
 from triptych.images import Shape
 from triptych.interop.pillow import register
-from triptych.modes import neural
+from triptych.modes import neural, panel
 from triptych.modes.latents import Grid, cut_sets, parse_body
 from triptych.options import Options
 
@@ -419,7 +419,7 @@ def test_tiles_change_nothing_that_shows(monkeypatch, seed):
     body = neural.AE.encode_frame([image], Options(mode="ae"), PATCHES)
     shapes = [Shape(*image.shape)]
     (whole,) = neural.GAN.decode_frame(memoryview(body), shapes, PATCHES, 0, 1)
-    monkeypatch.setattr(neural, "TILE", 3)
+    monkeypatch.setattr(panel, "TILE", 3)
     tiled = neural.AE.encode_frame([image], Options(mode="ae"), PATCHES)
     model, grids = load_network(PATCHES).latents, [Grid(25, 21)]
     latents = [parse_body(memoryview(data), grids, model)[1][0] for data in (body, tiled)]
@@ -431,7 +431,7 @@ def test_tiles_change_nothing_that_shows(monkeypatch, seed):
 def test_images_are_taken_as_many_at_a_time_as_fit(monkeypatch):
     images = faces(5)
     stream = write(images, WHOLE)
-    monkeypatch.setattr(neural, "CHUNK_PIXELS", 512)
+    monkeypatch.setattr(panel, "CHUNK_PIXELS", 512)
     got = list(tp.Reader(stream))
     monkeypatch.undo()
     for one, two in zip(got, tp.Reader(stream), strict=True):
@@ -446,7 +446,7 @@ def test_a_device_without_room(monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     for name in ("_quantize", "_generate"):
-        monkeypatch.setattr(neural.Panel, name, fail)
+        monkeypatch.setattr(panel.Panel, name, fail)
     for call in (lambda: encode(image), lambda: tp.decode(stream)):
         with pytest.raises(DeviceExhausted, match=r"no room for .* images of .* pixels"):
             call()
@@ -497,9 +497,9 @@ def test_a_gpu_and_a_cpu_agree(monkeypatch):
     stream = encode(image)
     on_gpu = tp.decode(stream)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    neural._load.cache_clear()
+    panel.load_networks.cache_clear()
     on_cpu = tp.decode(stream)
-    neural._load.cache_clear()
+    panel.load_networks.cache_clear()
     assert np.abs(on_gpu.astype(int) - on_cpu).max() <= 2
     assert np.abs(on_gpu.astype(int) - on_cpu).mean() < 0.1
 

@@ -137,7 +137,7 @@ def test_bytes_are_those_of_files(setup, tmp_path):
         goal = goals_of(section)[f"bytes / those of {peer}, sprites"]
         assert goal.measured == ours / rows[peer]["bytes an image"] == rows[peer]["ours / this"]
     emoji = table_of(section, "emoji")
-    assert [row["colours"] for row in emoji][:2] == [64, 16]
+    assert [row["colours"] for row in emoji][:2] == [64, 32]
     assert emoji[1]["PSNR"] > 10
 
 

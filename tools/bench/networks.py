@@ -215,14 +215,14 @@ def ae_prior(setup: Setup) -> Section:
     section = Section("ae-prior", notes=[note])
     torch: Any = import_module("torch")
     layers = import_module("triptych.networks.layers")
-    neural = import_module("triptych.modes.neural")
+    panels = import_module("triptych.modes.panel")
     latents = import_module("triptych.modes.latents")
     rows: list[Row] = []
     for name, path, images in (
         ("faces", setup.ae_faces, _faces(setup).pixels),
         ("photo", setup.ae_photo, photographs(setup.data, 1)[0].pixels[None]),
     ):
-        panel = neural.Panel(_book(path, name))
+        panel = panels.Panel(_book(path, name))
         for quality in (25, 50, 75):
             symbols = panel.latents([images], quality, "fast")
             tables, body = (

@@ -15,7 +15,8 @@ from triptych.interop.items import FIELDS, Fields, Raw, SourceName, check_fields
 from triptych.interop.shards import Piece
 from triptych.interop.torchiterable import TriptychIterableDataset
 from triptych.limits import Limits
-from triptych.modes.neural import AE, GAN, Neural, Panel
+from triptych.modes.neural import AE, GAN, Neural
+from triptych.modes.panel import Panel
 from triptych.scan import Item, check_shown
 
 _NEURAL = {mode.code: mode for mode in (AE, GAN)}

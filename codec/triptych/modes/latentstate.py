@@ -15,7 +15,7 @@ from triptych.dictionary import Dictionary
 from triptych.fit.networkbook import LatentModel, Tensors, build_network, build_state, load_network
 from triptych.images import Pixels
 from triptych.modes.latents import mix_set, walk_set
-from triptych.modes.neural import Panel
+from triptych.modes.panel import Panel
 
 __all__ = ["learn_state", "with_state"]
 
