@@ -41,6 +41,10 @@ SECTIONS = {
     "gan-faces": "networks",
     "latents": "latents",
     "static-rans": "latents",
+    "store-bytes": "store_bytes",
+    "store-speed": "store_speed",
+    "loader": "loader",
+    "scale": "scale",
 }
 """The module of each section; its function has the section's name."""
 

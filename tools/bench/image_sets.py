@@ -117,8 +117,8 @@ def pca_collections(setup: Setup) -> Section:
     section = Section("pca-collections", notes=[_NOTE])
     most = setup.some(1_000_000, 64)
     digits = Collection.of("digits", _digits()[:most])
-    faces = Collection.of("faces", _cells(_only(setup.data / "faces", "anime64_devtest.png"))[:most])
-    sets = [digits, *(_pack(setup.data, name, most) for name in ("twemoji64", "tuxemon64")), faces]
+    faces = Collection.of("faces", read_cells(_only(setup.data / "faces", "anime64_devtest.png"))[:most])
+    sets = [digits, *(read_pack(setup.data, name, most) for name in ("twemoji64", "tuxemon64")), faces]
     mosaics = [mosaic_codec(file) for file in _MOSAIC_PEERS]
     large = dataclasses.replace(ours_pca.COLLECTION, qualities=ours_pca.LARGE_QUALITIES)
     tasks: list[tuple[LossyFile, Sample]] = [
@@ -219,7 +219,7 @@ def _faces_codec(setup: Setup) -> LossyFile | None:
         book, how = import_module("triptych").load_dictionary(setup.faces), f"from {setup.faces}"
     else:
         packs = sorted((setup.data / "faces").glob("anime64_train_*.jpg"))[: setup.some(100, 1)]
-        train = np.concatenate([_cells(pack) for pack in packs])
+        train = np.concatenate([read_cells(pack) for pack in packs])
         setup.say(f"pca-collections: fitting {_N_COMPONENTS} components to {len(train)} faces")
         book, how = ours_pca.fit_book(train, _N_COMPONENTS), f"fitted to {len(train)} faces in this run"
     settings = f"n_components={_N_COMPONENTS}, {how}; the basis is NOT counted"
@@ -260,7 +260,7 @@ def _only(folder: Path, pattern: str) -> Path:
     return path
 
 
-def _cells(path: Path) -> Pixels:
+def read_cells(path: Path) -> Pixels:
     """Cut a pack into its images of 64x64, uint8 (n, 64, 64, 3)."""
     with Image.open(path) as image:
         mosaic = np.asarray(image.convert("RGB"))
@@ -268,6 +268,7 @@ def _cells(path: Path) -> Pixels:
     return cut_mosaic(mosaic, (n, 64, 64, 3))
 
 
-def _pack(data: Path, name: str, most: int) -> Collection:
+def read_pack(data: Path, name: str, most: int) -> Collection:
+    """Read a pack of the folder of collections: at most so many images."""
     path = _only(data / "collections", f"{name}_dev_n*.png")
-    return Collection.of(name, _cells(path)[: min(most, int(path.stem.rpartition("_n")[2]))])
+    return Collection.of(name, read_cells(path)[: min(most, int(path.stem.rpartition("_n")[2]))])

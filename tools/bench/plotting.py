@@ -1,4 +1,4 @@
-"""The plot of rate against distortion, from measured points to a picture file."""
+"""Plots, from measured points to a picture file: rate against distortion, and cost against size."""
 
 from __future__ import annotations
 
@@ -68,4 +68,39 @@ def plot(target: Path, points: Sequence[Point], labels: Mapping[str, str], bold:
         axes.grid(alpha=0.3)
     figure.axes[0].legend(fontsize=8)
     figure.suptitle(f"Rate and distortion, {n_pictures} Kodak pictures, means at each setting")
+    figure.savefig(target, dpi=110)
+
+
+def plot_costs(target: Path, panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]) -> None:
+    """Draw one panel a kind of cost, both axes logarithmic.
+
+    Parameters
+    ----------
+    target : Path
+        Its ending says the format.
+    panels : mapping
+        From the title of each to its lines: from a name to points (images, cost).
+
+    Raises
+    ------
+    ImportError
+        No matplotlib.
+    """
+    figure_module: Any = import_module("matplotlib.figure")
+    figure = figure_module.Figure(figsize=(4.6 * len(panels), 4.2), layout="constrained")
+    for axes, (title, lines) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+    ):
+        for name, points in lines.items():
+            axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=name)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        costs = [cost for points in lines.values() for _, cost in points]
+        if max(costs) < 10 * min(costs):  # what hardly changes is to look so
+            axes.set_ylim(min(costs) / 10, max(costs) * 10)
+        axes.set_xlabel("images")
+        axes.set_title(title)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    figure.suptitle("What a stream of small images costs")
     figure.savefig(target, dpi=110)

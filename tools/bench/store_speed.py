@@ -1,0 +1,182 @@
+"""The section of speed: collections written, read in order and read at random, beside their peers."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import triptych
+
+from bench import shards, stores
+from bench.image_sets import read_cells
+from bench.measure import Pixels, alternate, psnr
+from bench.peers import select
+from bench.results import Goal, Row, Section, Table
+from bench.setup import Setup
+from bench.stores import Store, folder_nbytes, triptych_store
+
+_NOTE = (
+    "images a second of CPU time, all threads of a process counted, files in the system's cache; medians;"
+    " at random: one by one, each once. Ours: a key for each image, default frames, one thread; a basis is"
+    " fitted to the same images before, and is in the stream"
+)
+_COLLECTION = "triptych PCA collection"
+_N_COMPONENTS = {_COLLECTION: 64, f"{_COLLECTION}, finer": 256}
+_KMEANS = "triptych k-means"
+_FAST = "triptych k-means fast"
+_SEQUENCE_TIMES, _RANDOM_TIMES, _FAST_RATE, _THREADS_TIMES = 5.0, 1.0, 1000.0, 1.8
+
+
+def fit_books(images: Pixels) -> dict[str, triptych.Dictionary]:
+    """Fit the bases of our collections of components."""
+    return {name: triptych.fit("pca", images, n_components=n, threads=1) for name, n in _N_COMPONENTS.items()}
+
+
+def our_stores(books: dict[str, triptych.Dictionary], threads: int = 1) -> list[Store]:
+    """Give our panels."""
+    return [
+        *(
+            triptych_store(
+                name,
+                f"fit('pca', images, n_components={_N_COMPONENTS[name]}); mode pca",
+                book,
+                threads=threads,
+                mode="pca",
+            )
+            for name, book in books.items()
+        ),
+        triptych_store(
+            "triptych PCA blocks", "mode pca, the shipped dictionary", threads=threads, mode="pca"
+        ),
+        triptych_store(_KMEANS, "mode kmeans, effort default", threads=threads, mode="kmeans"),
+        triptych_store(_FAST, "mode kmeans, effort fast", threads=threads, mode="kmeans", effort="fast"),
+    ]
+
+
+def store_speed(setup: Setup) -> Section:
+    """Measure images a second."""
+    section = Section("store-speed", notes=[_NOTE])
+    faces = read_cells(setup.data / "faces" / "anime64_devtest.png")
+    setup.say(f"store-speed: fitting to {len(faces)} faces")
+    books = fit_books(faces)
+    images = faces[: setup.some(512, 16)]
+    present, table = select([*our_stores(books), *shards.PEERS])
+    section.tables.append(table)
+    with tempfile.TemporaryDirectory() as name:
+        rates = _measure(setup, section, present, images, Path(name))
+    webp = rates[stores.WEBP.name]
+    section.goals += [
+        Goal(
+            f"times {stores.WEBP.name}' rate, {_COLLECTION}, in order",
+            rates[_COLLECTION]["in order"] / webp["in order"],
+            _SEQUENCE_TIMES,
+            at_least=True,
+        ),
+        Goal(
+            f"times {stores.WEBP.name}' rate, {_COLLECTION}, at random",
+            rates[_COLLECTION]["at random"] / webp["at random"],
+            _RANDOM_TIMES,
+            at_least=True,
+        ),
+        Goal(f"images/s, {_FAST}, in order", rates[_FAST]["in order"], _FAST_RATE, at_least=True),
+    ]
+    _measure_threads(setup, section, images, books)
+    return section
+
+
+def _measure(
+    setup: Setup, section: Section, present: list[Store], images: Pixels, folder: Path
+) -> dict[str, dict[str, float]]:
+    """Add the table of rates, and give them by store and by what is done."""
+    shown = np.zeros_like(images)
+    order = np.random.default_rng(0).permutation(len(images)).tolist()
+    homes: dict[str, Path] = {}
+    figures: dict[str, tuple[float, float]] = {}
+
+    def write(store: Store) -> None:
+        home = homes[store.name] = Path(tempfile.mkdtemp(dir=folder))
+        store.write(images, home)
+
+    setup.say("store-speed: writing")
+    encode = alternate({s.name: partial(write, s) for s in present}, setup.some(2, 1))
+    for store in present:
+        home = homes[store.name]
+        figures[store.name] = (folder_nbytes(home) / len(images), psnr(images, store.check(images, home)))
+    setup.say("store-speed: reading in order")
+    rounds = setup.some(5, 1)
+    in_order = alternate({s.name: partial(s.read_all, homes[s.name], shown) for s in present}, rounds)
+    setup.say("store-speed: reading at random")
+    at_random = alternate(
+        {
+            s.name: partial(s.read_each, homes[s.name], order, shown)
+            for s in present
+            if _has_random_access(s, homes[s.name])
+        },
+        rounds,
+    )
+    rates = {
+        name: {
+            what: len(images) / seconds[name]
+            for what, seconds in (("encode", encode), ("in order", in_order), ("at random", at_random))
+            if name in seconds
+        }
+        for name in encode
+    }
+    rows: list[Row] = [
+        (name, *figures[name], rate["encode"], rate["in order"], rate.get("at random"))
+        for name, rate in rates.items()
+    ]
+    height, width = images.shape[1:3]
+    columns = ("what", "bytes an image", "PSNR", "encode", "in order", "at random")
+    section.tables.append(Table(f"images/s, {len(images)} faces of {width}x{height}", columns, rows))
+    return rates
+
+
+def _has_random_access(store: Store, folder: Path) -> bool:
+    with store.open(folder) as opened:
+        return opened.read_one is not None
+
+
+def _measure_threads(
+    setup: Setup, section: Section, images: Pixels, books: dict[str, triptych.Dictionary]
+) -> None:
+    """Compare two threads with one by the clock on the wall, and say how busy the machine was."""
+    setup.say("store-speed: two threads")
+    rows: list[Row] = []
+    before = os.getloadavg()[0]
+    # Enough for some frames: those of components hold a thousand images and more, those of palettes 64.
+    for name, n_images in {_COLLECTION: setup.some(12288, 32), _KMEANS: setup.some(256, 16)}.items():
+        many = np.concatenate([images] * -(-n_images // len(images)))[:n_images]
+        for what, (one, two) in _rates_by_threads(name, many, books, setup.some(3, 1)).items():
+            rows.append((f"{name}, {what}", len(many), one, two, two / one))
+            goal = f"times as fast with two threads, {name}, {what}"
+            section.goals.append(Goal(goal, two / one, _THREADS_TIMES, at_least=True))
+    columns = ("what", "images", "one thread", "two threads", "times as fast")
+    load = f"load average {before:.1f} before, {os.getloadavg()[0]:.1f} after, {os.cpu_count()} cores"
+    section.tables.append(Table(f"images/s by the clock on the wall ({load})", columns, rows))
+
+
+def _rates_by_threads(
+    name: str, images: Pixels, books: dict[str, triptych.Dictionary], rounds: int
+) -> dict[str, tuple[float, float]]:
+    """Give images/s with one and with two threads, of encoding and of decoding."""
+    one, two = (next(s for s in our_stores(books, threads) if s.name == name) for threads in (1, 2))
+    shown = np.zeros_like(images)
+    with tempfile.TemporaryDirectory() as home:
+        folder = Path(home)
+        runs: dict[str, Callable[[], None]] = {
+            "encode 1": lambda: one.write(images, folder),
+            "encode 2": lambda: two.write(images, folder),
+            "decode 1": lambda: one.read_all(folder, shown),
+            "decode 2": lambda: two.read_all(folder, shown),
+        }
+        seconds = alternate(runs, rounds, time.perf_counter)
+    return {
+        what: (len(images) / seconds[f"{what} 1"], len(images) / seconds[f"{what} 2"])
+        for what in ("encode", "decode")
+    }
