@@ -33,7 +33,7 @@ class Options:
     target_size : int or None
         Bytes of the stream (of each image's frame, where the stream has many images).
     target_psnr : float or None
-        Decibels.
+        Decibels. PCA and networks count all samples, k-means counts colours as much as their alpha shows.
     effort : {"fast", "default", "max"}
         Time for bytes.
     n_colors : int or "auto"
@@ -107,6 +107,22 @@ class Options:
             raise InvalidOption(f"lossless=True does not go with {(targets or ['dither'])[0]}")
         if self.variance is not None and self.n_components is not None:
             raise InvalidOption("only one of variance and n_components")
+
+    @property
+    def of_palettes(self) -> str | None:
+        """The name of an option that is set and that only mode "kmeans" has."""
+        is_set = {
+            "n_colors": self.n_colors != "auto",
+            "keep": bool(self.keep),
+            "dither": self.dither,
+            "lossless": self.lossless,
+        }
+        return next((name for name, here in is_set.items() if here), None)
+
+    def refuse_palettes(self) -> None:
+        """Raise InvalidOption where there is an option that only mode "kmeans" has."""
+        if self.of_palettes is not None:
+            raise InvalidOption(f"{self.of_palettes} belongs to mode 'kmeans'")
 
 
 def make_options(given: dict[str, Any]) -> Options:

@@ -11,6 +11,7 @@ import dataclasses
 import io
 import os
 import warnings
+from collections import deque
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
@@ -135,6 +136,7 @@ class Writer:
         self._batch = Batch()
         self._is_first = True
         self._n_frames = self._n_lost = 0
+        self._unsaid: deque[Lost] = deque()
         self._like: tuple[str, Shape] | None = None
         self._room = 1
         self._failed = False
@@ -293,14 +295,14 @@ class Writer:
         return not is_shipped(dictionary) if self._options.embed is None else self._options.embed
 
     def _images_per_frame(self, mode: Mode, shape: Shape) -> int:
-        if self._options.target_size is not None:
-            return 1  # it is a target for each image
         # Most images are like the one before, and a mode may have to look into its dictionary.
         if (mode.name, shape) != self._like:
-            wanted = self._options.frame_images
-            if wanted is None:
-                wanted = mode.images_per_frame(shape, self._options, self._dictionary_for(mode))
-            self._room = min(wanted, self._limits.images_per_frame)
+            # Asked for in any case: a mode refuses here what does not fit its dictionary.
+            wanted = mode.images_per_frame(shape, self._options, self._dictionary_for(mode))
+            wanted = self._options.frame_images or wanted
+            # A target size is one for each image.
+            fixed = 1 if self._options.target_size is not None else wanted
+            self._room = min(fixed, self._limits.images_per_frame)
             self._like = mode.name, shape
         return self._room
 
@@ -333,12 +335,14 @@ class Writer:
                     "bytes of the stream without any pixels", expected=options.target_size, got=around
                 )
                 self._put(Outcome(None, [Lost([entry.key for entry in batch.entries], error)]))
+                self._raise_lost()
                 return
             options = dataclasses.replace(options, target_size=options.target_size - around)
         self._is_first = False
         job = Job(mode.name, batch.entries, batch.pixels, options, dictionary, inline_id, slot)
         for outcome in self._pool.submit(encode_frame, job):
             self._put(outcome)
+        self._raise_lost()
 
     def _finish(self, *, closing: bool = False) -> None:
         if self._batch.entries:
@@ -346,14 +350,25 @@ class Writer:
             self._submit(batch, is_only=closing and self._is_first)
         for outcome in self._pool.drain():
             self._put(outcome)
+        self._raise_lost()
 
     def _put(self, outcome: Outcome) -> None:
-        """Write a frame, and say what was left out of it."""
+        """Write a frame, and say what was left out of it, or note that to be raised."""
         if outcome.encoded is not None:
             self._n_frames += 1
             self._guarded(self._part.add_images, *outcome.encoded)
         for lost in outcome.lost:
             if self._on_failure is None:
-                raise lost.error
-            self._n_lost += 1
-            self._on_failure(*lost)
+                self._unsaid.append(lost)
+            else:
+                self._n_lost += 1
+                self._on_failure(*lost)
+
+    def _raise_lost(self) -> None:
+        """Raise the error of what was left out first and not yet said: one a call."""
+        if self._unsaid:
+            keys, error = self._unsaid.popleft()
+            named = ", ".join(repr(key) for key in keys if key is not None)
+            if named:
+                error.add_note(f"of the image {named}")
+            raise error

@@ -544,3 +544,29 @@ def test_an_image_that_misses_its_target_fails_alone_in_its_frame(tmp_path):
     with tp.Reader(tmp_path / "x.tych") as reader:
         assert reader.keys() == ["0", "1", "2"]
         assert len({reader.info(i)["frame"] for i in range(3)}) == 1
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("frame_images", [(), ("--frame-images", 16)])
+def test_an_image_of_another_size_fails_alone(tmp_path, threads, frame_images):
+    tiles = [np.roll(np.arange(256, dtype=np.uint8).reshape(16, 16), i, axis=1) for i in range(20)]
+    tp.fit("pca", tiles, n_components=4).save(tmp_path / "book.tych")
+    (tmp_path / "in").mkdir()
+    for number, tile in enumerate(tiles):
+        Image.fromarray(tile[: 12 if number == 5 else 16]).save(tmp_path / "in" / f"{number:02}.png")
+    book = ("-D", tmp_path / "book.tych", "-j", threads, *frame_images)
+    result = invoke("encode", tmp_path / "in", "-o", tmp_path / "x.tych", *book, code=1)
+    assert "05.png" in result.output
+    with tp.Reader(tmp_path / "x.tych") as reader:
+        assert reader.keys() == [f"{number:02}" for number in range(20) if number != 5]
+
+
+def test_resuming_says_once_why(tmp_path):
+    soft_icons(tmp_path / "icons", 3)
+    sizes = []
+    for _ in range(3):
+        invoke("encode", tmp_path / "icons", "-o", tmp_path / "x.tych", "--resume", "--target-psnr", "34")
+        sizes.append((tmp_path / "x.tych").stat().st_size)
+    assert sizes[1] == sizes[2]
+    with tp.Reader(tmp_path / "x.tych") as reader:
+        assert "auto" in reader.metadata

@@ -84,3 +84,27 @@ def test_a_collection_of_soft_icons_is_weighed_at_what_the_quality_gives():
 @pytest.mark.parametrize("option", [{"n_colors": 9}, {"lossless": True}, {"dither": True}])
 def test_an_option_of_one_panel_decides(option):
     assert weigh_modes([texture(1), texture(2)], Options(**option)).mode == "kmeans"
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_noisy_alpha_that_pca_must_keep_may_go_to_a_palette(channels):
+    random = np.random.default_rng(0)
+    image = np.dstack([texture(1)[:, :, : channels - 1], random.integers(0, 256, (32, 32), np.uint8)])
+    data = tp.encode(image, target_size=900)
+    assert len(data) <= 900
+    assert tp.Reader(data).info(0)["mode"] == "kmeans"
+
+
+@pytest.mark.parametrize(
+    "option", [{"n_colors": 9}, {"dither": True}, {"keep": [(0, 0, 0)]}, {"lossless": True}]
+)
+@pytest.mark.parametrize("mode", ["pca", "ae"])
+def test_options_of_palettes_are_refused_elsewhere(mode, option):
+    with pytest.raises(tp.InvalidOption, match="belongs to mode 'kmeans'"):
+        tp.encode(texture(1), mode=mode, **option)
+
+
+@pytest.mark.parametrize("option", [{"n_components": 3}, {"variance": 0.9}])
+def test_options_of_components_are_refused_for_palettes(option):
+    with pytest.raises(tp.InvalidOption, match="belong to mode 'pca'"):
+        tp.encode(texture(1), mode="kmeans", **option)

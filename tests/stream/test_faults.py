@@ -202,3 +202,24 @@ def test_memory_of_a_writer_is_that_of_its_frames():
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] + 100_000
+
+
+def test_every_image_that_is_left_out_is_told_one_a_call():
+    noise = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
+    target = io.BytesIO()
+    writer = tp.Writer(target, mode="kmeans", lossless=True, frame_images=4, threads=1)
+    told = []
+    for number in range(5):
+        image = noise if number in (1, 2) else np.full((20, 20, 3), number, np.uint8)
+        try:
+            writer.write(image, key=str(number))
+        except tp.TooManyColors as error:
+            told.append(error.__notes__)
+    for _ in range(3):
+        try:
+            writer.flush()
+        except tp.TooManyColors as error:
+            told.append(error.__notes__)
+    writer.close()
+    assert told == [["of the image '1'"], ["of the image '2'"]]
+    assert tp.Reader(target.getvalue()).keys() == ["0", "3", "4"]

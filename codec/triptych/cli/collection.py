@@ -9,6 +9,7 @@ reported by name; the rest is written.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import Counter
 from contextlib import ExitStack, closing, suppress
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
 from triptych.cli.failures import CommandError, Failures, complain
-from triptych.cli.inputs import STDIN, UNREADABLE, Input, Inputs, Picture, load_all
+from triptych.cli.inputs import UNREADABLE, Input, Inputs, Picture, load_all
 from triptych.cli.meter import Meter
 from triptych.errors import DictionaryMismatch, TriptychError, Truncated
 
@@ -41,16 +42,16 @@ def choose_panel(inputs: Inputs, options: dict[str, Any]) -> tuple[dict[str, Any
     It is the same for every shard, and when a run is resumed, as it depends on all inputs alone.
     """
     from triptych.images import MODES
-    from triptych.modes.auto import is_for_palettes, weigh_modes
+    from triptych.modes.auto import weigh_modes
     from triptych.options import make_options
 
-    if is_for_palettes(make_options(options)):
+    if make_options(options).of_palettes is not None:
         return options | {"mode": "kmeans"}, None
     sample: list[Pixels] = []
     n_pixels, n = 0, min(SAMPLE_IMAGES, len(inputs))
     for each in (inputs[i * len(inputs) // n] for i in range(n)):
         with suppress(*UNREADABLE):
-            if each.path == STDIN:  # it can be read once only
+            if not os.path.isfile(each.path):  # what can be read once only is left for the encoder
                 continue
             pixels = each.load().pixels
             n_pixels += pixels[:, :, 0].size
@@ -171,7 +172,7 @@ class Collection:
                 self.target,
                 self.dictionary,
                 append=self.append or self.resume,
-                metadata=self.about,
+                metadata=self._news(),
                 on_failure=self._lose,
                 threads=self.threads if engine is None else engine.n_threads,
                 executor=engine,
@@ -182,6 +183,17 @@ class Collection:
         if self.resume:
             writer.checkpoint()  # from now on, what is written stands under the final name
         return writer
+
+    def _news(self) -> dict[str, Any] | None:
+        """Give the metadata that the stream does not have yet."""
+        if self.about is None or not (self.append or self.resume):
+            return self.about
+        from triptych.reader import Reader
+
+        with suppress(TriptychError, OSError), Reader(self.target, damage="skip") as reader:
+            if self.about.items() <= reader.metadata.items():
+                return None
+        return self.about
 
     def _check_lossless(self, pixels: Pixels) -> None:
         """Refuse an image that cannot be exact.

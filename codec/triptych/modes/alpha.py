@@ -40,6 +40,8 @@ def encode_alpha(images: Sequence[Pixels], options: Options) -> bytes:
         keep=(),
         dither=False,
         n_colors="auto",
+        variance=None,
+        n_components=None,
     )
     body = KMEANS.encode_frame(planes, exact, None)
     return build_varint(len(body)) + body

@@ -25,7 +25,7 @@ from triptych.modes.base import Mode, check_bands
 from triptych.modes.registry import get_mode
 from triptych.options import Options
 
-__all__ = ["Weighed", "choose_mode", "is_for_palettes", "may_be_drawn", "measure_panel", "weigh_modes"]
+__all__ = ["Weighed", "choose_mode", "may_be_drawn", "measure_panel", "weigh_modes"]
 
 FEW_COLORS = 256
 SAMPLE = 1 << 14
@@ -63,11 +63,6 @@ class Weighed(NamedTuple):
         return f"{self.mode}: {self.why}{f' ({costs})' if costs else ''}"
 
 
-def is_for_palettes(options: Options) -> bool:
-    """Say whether an option is there that only the k-means panel has."""
-    return bool(options.n_colors != "auto" or options.keep or options.dither or options.lossless)
-
-
 def weigh_modes(sample: Sequence[Pixels], options: Options) -> Weighed:
     """Choose the panel for pictures, (height, width, 1 to 4) each, without a dictionary.
 
@@ -75,7 +70,7 @@ def weigh_modes(sample: Sequence[Pixels], options: Options) -> Weighed:
     them are; where they were taken, the k-means panel is asked for the PSNR that the quality gives under PCA,
     since icons with soft edges have many colours and are drawn all the same.
     """
-    if is_for_palettes(options):
+    if options.of_palettes is not None:
         return Weighed("kmeans", "an option that only k-means has")
     if options.target_size is not None:
         return _weigh_at_size(sample, options)
@@ -83,8 +78,10 @@ def weigh_modes(sample: Sequence[Pixels], options: Options) -> Weighed:
         few = sum(map(_has_few_colors, sample))
         if 2 * few >= len(sample):
             return Weighed("kmeans", f"few colours, kept exactly ({few} of {len(sample)} pictures)")
-    if not may_be_drawn(sample) or (options.target_psnr is None and len(sample) == 1):
+    if options.target_psnr is None and len(sample) == 1:
         return Weighed("pca", "many colours")
+    if not may_be_drawn(sample):
+        return _of_many_colors(sample, options)
     psnr, costs = options.target_psnr, {}
     for mode in ("pca", "kmeans"):
         tried = measure_panel(mode, sample, options)
@@ -100,7 +97,7 @@ def weigh_modes(sample: Sequence[Pixels], options: Options) -> Weighed:
 def _weigh_at_size(sample: Sequence[Pixels], options: Options) -> Weighed:
     """Choose the panel that shows pictures best in so many bytes for each."""
     if not may_be_drawn(sample):
-        return Weighed("pca", "many colours")
+        return _of_many_colors(sample, options)
     shown: dict[str, float] = {}
     for mode in ("kmeans", "pca"):
         each = [measure_panel(mode, [pixels], options) for pixels in sample]
@@ -109,6 +106,19 @@ def _weigh_at_size(sample: Sequence[Pixels], options: Options) -> Weighed:
             shown[mode] = sum(reached) / len(reached)
     mode = max(shown, key=shown.__getitem__, default="pca")
     return Weighed(mode, f"the highest PSNR in {options.target_size:,} bytes an image", None, shown)
+
+
+def _of_many_colors(sample: Sequence[Pixels], options: Options) -> Weighed:
+    """Take PCA, unless its finest step (or its coarsest, for a size) misses what a palette meets."""
+    psnr, size = options.target_psnr, options.target_size
+    if psnr is not None or size is not None:
+        end = dataclasses.replace(options, target_psnr=None, target_size=None, quality=100 if psnr else 0)
+        for pixels in sample:
+            n_bytes, reached = measure_panel("pca", [pixels], end) or (0.0, 0.0)
+            misses = reached < psnr if psnr is not None else n_bytes > (size or 0)
+            if misses and measure_panel("kmeans", [pixels], options) is not None:
+                return Weighed("kmeans", "out of reach of PCA")
+    return Weighed("pca", "many colours")
 
 
 def measure_panel(mode_name: str, sample: Sequence[Pixels], options: Options) -> tuple[float, float] | None:

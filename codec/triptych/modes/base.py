@@ -65,7 +65,10 @@ class Mode(Protocol):
         ...
 
     def images_per_frame(self, shape: Shape, options: Options, dictionary: Dictionary | None) -> int:
-        """Say how many images like this one best share a frame."""
+        """Say how many images like this one best share a frame, and refuse one that does not fit.
+
+        It is asked before an image is put into a frame with others, which the error then leaves alone.
+        """
         ...
 
     def describe_frame(

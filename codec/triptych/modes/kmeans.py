@@ -98,6 +98,8 @@ class KMeans:
         self, images: Sequence[Pixels], options: Options, dictionary: Dictionary | None
     ) -> bytes:
         """Give the body of a frame; see `triptych.modes.base.Mode.encode_frame`."""
+        if options.n_components is not None or options.variance is not None:
+            raise InvalidOption("n_components and variance belong to mode 'pca'")
         palette = None if dictionary is None else dictionary_colors(dictionary)
         if palette is not None and options.keep:
             raise InvalidOption("keep belongs to fit: the colours of a dictionary stay as they are")

@@ -56,8 +56,7 @@ class Neural:
 
         A target is that of the frame: all its bytes, or the PSNR of all its samples (of the autoencoder).
         """
-        if options.lossless:
-            raise InvalidOption("lossless belongs to mode 'kmeans': networks are lossy")
+        options.refuse_palettes()
         if options.n_components is not None or options.variance is not None:
             raise InvalidOption("n_components and variance belong to mode 'pca'")
         panel = Panel(_known(dictionary))
@@ -127,7 +126,8 @@ class Neural:
         return quality, [latents for part in symbols for latents in part]
 
     def images_per_frame(self, shape: Shape, options: Options, dictionary: Dictionary | None) -> int:
-        """Say how many images like this one share a frame by default."""
+        """Say how many images like this one share a frame; refuse one that these networks are not for."""
+        find_grid(load_network(_known(dictionary)), shape)
         return max(1, min(FRAME_IMAGES, FRAME_PIXELS // shape.pixels))
 
     def describe_frame(

@@ -30,8 +30,7 @@ class PCA:
         self, images: Sequence[Pixels], options: Options, dictionary: Dictionary | None
     ) -> bytes:
         """Give the body of a frame; see `triptych.modes.base.Mode.encode_frame`."""
-        if options.lossless:
-            raise InvalidOption("lossless belongs to mode 'kmeans': PCA is lossy")
+        options.refuse_palettes()
         book = _check(dictionary, [Shape(*image.shape) for image in images])
         if book.kind == "components":
             return components.encode_frame(images, options, book)
