@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from triptych.modes.auto import may_be_drawn
 
 from bench import lossy, ours_pca
 from bench.curves import Point, collect, curve
@@ -124,7 +125,11 @@ def pca_collections(setup: Setup) -> Section:
     tasks: list[tuple[LossyFile, Sample]] = [
         (large if s is not digits else ours_pca.COLLECTION, s) for s in sets
     ]
-    tasks += [(c, s) for c in (ours_pca.PALETTES, *mosaics) for s in sets]
+    # As `triptych fit pca` does: palettes are weighed where they may serve.
+    tasks += [
+        (ours_pca.PALETTES, s) for s in sets if may_be_drawn([_with_channels(x) for x in s.pixels[:64]])
+    ]
+    tasks += [(c, s) for c in mosaics for s in sets]
     basis = _faces_codec(setup)
     if basis:
         tasks.append((basis, faces))
@@ -137,6 +142,10 @@ def pca_collections(setup: Setup) -> Section:
     _compare_with_floats(section, points, digits)
     _compare_basis(section, points, faces, basis.name if basis else None)
     return section
+
+
+def _with_channels(image: Pixels) -> Pixels:
+    return image if image.ndim == 3 else image[:, :, None]
 
 
 def _bytes_at(

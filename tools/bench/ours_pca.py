@@ -28,7 +28,7 @@ QUALITIES = (1, 12, 22, 32, 42, 52, 62, 72)
 COLLECTION_QUALITIES = (5, 13, 23, 33, 43, 53, 63, 73)
 LARGE_QUALITIES = (5, 23, 43, 63)
 """Of images of thousands of samples, whose components take minutes to find."""
-PALETTE_TARGETS = (16, 18, 20, 22, 24, 26, 28, 30, 33, 36, 40, 44)
+PALETTE_TARGETS = (22, 27, 32, 37, 44)
 """PSNRs that each image of a collection is to have with a palette of its own."""
 
 Project = Callable[[Pixels, npt.NDArray[np.float32], npt.NDArray[np.float32]], npt.NDArray[np.int16]]

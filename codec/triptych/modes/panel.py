@@ -35,7 +35,7 @@ PATCH = 16
 CHUNK_PIXELS = 1 << 18
 """Pixels that networks work on at a time."""
 PASSES = {
-    "whole": {"fast": 0, "default": 4, "max": 12},
+    "whole": {"fast": 0, "default": 6, "max": 12},
     "patches": {"fast": 0, "default": 0, "max": 6},
 }
 """How often latents are improved after rounding; most is gained in the first two."""
