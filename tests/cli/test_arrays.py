@@ -57,3 +57,9 @@ def test_arrays_that_are_no_images(tmp_path, run, cube):
         assert name in done.output
     done = run("encode", tmp_path / "cube.npy", "-o", tmp_path / "o.tych", code=1)
     assert "7 channels needs a dictionary" in done.output
+
+
+def test_an_array_of_another_number_of_bands_is_named(tmp_path, run, cube):
+    np.save(tmp_path / "few.npy", cube[:, :, :6])
+    done = run("fit", "pca", tmp_path / "cube.npy", tmp_path / "few.npy", "-o", tmp_path / "x", code=1)
+    assert f"{tmp_path / 'few.npy'}: image 1 of a collection for spectral PCA" in done.stderr

@@ -99,6 +99,13 @@ def test_parts_that_do_not_fit(tmp_path, run, tiles, folder):
         (("pca", "--merge"), "--merge: name files"),
         (("pca", "--merge", "a.stats", "--engine", "dask://host:1"), "and no --engine"),
         (("pca", "--merge", "--filelist", "list"), "and no --filelist"),
+        (("pca", "a.png", "-D", "ae-photo"), "--dictionary: only with ae or gan, not with pca"),
+        (("pca", "a.png", "--core-seconds", "3"), "--core-seconds: only with ae or gan, not with pca"),
+        (("kmeans", "a.png", "--checkpoint", "x"), "--checkpoint: only with ae or gan, not with kmeans"),
+        (("pca", "a.png", "--keep", "#102030"), "--keep: only with kmeans, not with pca"),
+        (("pca", "a.png", "-k", "4"), "--colors: only with kmeans, not with pca"),
+        (("ae", "a.png", "--components", "4"), "--components: only with pca, not with ae"),
+        (("kmeans", "a.png", "--no-embed"), "--embed: only with pca, not with kmeans"),
         (("svd", "--merge", "a.stats"), "mode must be one of 'kmeans', 'pca', not 'svd'"),
     ],
 )
@@ -109,3 +116,16 @@ def test_wrong_usage(tmp_path, run, arguments, message):
 def test_an_engine_that_is_none(tmp_path, run, tiles):
     told = run("fit", "pca", tiles, "--engine", "ray://host:1", "-o", tmp_path / "x", code=2).stderr
     assert "'ray://host:1' is no engine that is known: dask://HOST:PORT" in told
+
+
+@pytest.mark.parametrize("more", [(), ("--stats-only",)])
+def test_an_image_of_another_size_is_named(tmp_path, run, tiles, more):
+    Image.new("RGB", (9, 9)).save(tiles / "05.png")
+    told = run("fit", "pca", tiles, "-o", tmp_path / "x", *more, code=1).stderr
+    assert f"{tiles / '05.png'}: image 5 of a collection for PCA has another shape than image 0" in told
+    assert not (tmp_path / "x").exists()
+
+
+def test_too_few_images_are_the_fault_of_none(tmp_path, run, tiles):
+    told = run("fit", "pca", tiles, "--components", 21, "-o", tmp_path / "x", code=1).stderr
+    assert f"{tmp_path / 'x'}: fewer images than components" in told

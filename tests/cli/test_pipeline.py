@@ -265,6 +265,23 @@ def test_resume_with_what_contradicts_it(tmp_path, run, many, more):
     assert (tmp_path / "x.tych").read_bytes() == b"before"
 
 
+def test_resume_of_a_damaged_stream_is_refused(tmp_path, run, many):
+    path = tmp_path / "x.tych"
+    run("encode", many, "-o", path, *LOSSLESS)
+    damaged = bytearray(path.read_bytes())
+    with tp.Reader(path) as reader:
+        start = reader.read_frame(3).frame.offset
+        stop = start + reader.read_frame(3).frame.length
+    damaged[stop - 1] ^= 1  # the index at the end is whole
+    path.write_bytes(damaged)
+    error = run("encode", many, "-o", path, "--resume", *LOSSLESS, code=3).stderr
+    assert f"bytes {start:,} to {stop:,} are damaged" in error
+    assert "triptych decode" in error
+    assert path.read_bytes() == damaged
+    run("decode", path, "-o", tmp_path / "whole", code=3)
+    assert len(list((tmp_path / "whole").rglob("*.png"))) == N_IMAGES - 4
+
+
 def test_resume_of_what_is_no_stream(tmp_path, run, many):
     (tmp_path / "x.tych").write_bytes(b"something else altogether")
     run("encode", many, "-o", tmp_path / "x.tych", "--resume", code=3)

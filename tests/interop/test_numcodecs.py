@@ -172,8 +172,10 @@ def test_what_is_no_chunk_of_images(shape):
         ({"colors": 3}, "there is no option 'colors'"),
         ({"threads": 2}, "threads is no option of an array codec"),
         ({"channels_last": "yes"}, "channels_last must be one of"),
+        ({"channels_last": 1}, "channels_last must be one of"),
         ({"embed": "yes"}, "embed must be one of"),
         ({"dictionary": "data:image/x-triptych;base64,*"}, "base64 is damaged"),
+        ({"dictionary": "data:image/x-triptych;base64,é"}, "base64 is damaged"),
         ({"dictionary": 3}, "must be a data URI, an id or the name of a shipped one, not 3"),
     ],
 )
@@ -211,3 +213,29 @@ def test_out_of_another_size():
     codec = Triptych()
     with pytest.raises(ValueError, match="reshape"):
         codec.decode(codec.encode(np.zeros((4, 4), np.uint8)), out=bytearray(15))
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [[None], [16], [16.0, 1.0], [-1, -16], [True, 16], [1] * 32 + [16], [[4, 4]], [16, 1, {}], "4x4", {}, 16],
+)
+def test_metadata_that_give_no_shape(shape):
+    codec = Triptych()
+    data = codec.encode_images(np.zeros((1, 4, 4, 1), np.uint8), {"shape": shape})
+    with pytest.raises(tp.InvalidFrame, match="shape of a chunk"):
+        codec.decode(data)
+
+
+def test_no_more_axes_than_any_numpy_has():
+    codec = Triptych(lossless=True)
+    chunk = np.arange(4, dtype=np.uint8).reshape((1,) * 30 + (2, 2))
+    np.testing.assert_array_equal(codec.decode(codec.encode(chunk)), chunk)
+    if np.lib.NumpyVersion(np.__version__) >= "2.0.0":
+        with pytest.raises(tp.InvalidImage, match="at most 32 axes"):
+            codec.encode(chunk[None])
+
+
+def test_no_chunk_is_encoded_that_decode_refuses(monkeypatch):
+    monkeypatch.setattr("triptych.interop.numcodecs.DEFAULT", tp.Limits(decoded_bytes=499))
+    with pytest.raises(tp.LimitExceeded, match="decoded_bytes"):
+        Triptych().encode(np.zeros((5, 10, 10), np.uint8))

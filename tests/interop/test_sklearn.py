@@ -240,3 +240,47 @@ def test_dictionaries_of_other_kinds(sprites):
     with pytest.raises(tp.DictionaryMismatch):
         PaletteQuantizer.from_dictionary("photo")
     assert PaletteQuantizer.from_dictionary(palette).n_features_in_ == 3
+
+
+@pytest.mark.parametrize("n_first", [30, 1025])
+def test_a_part_that_is_refused_is_not_counted(n_first):
+    """Whether images are held, or statistics of them."""
+    rows = np.random.default_rng(5).integers(0, 256, (n_first + 30, 12)).astype(np.uint8)
+    codec = PCACodec(4).fit(rows[:n_first])
+    before = codec.to_dictionary()
+    for n_components, error in ((999, tp.InvalidOption), ("many", tp.InvalidOption)):
+        with pytest.raises(error):
+            codec.set_params(n_components=n_components).partial_fit(rows[n_first:])
+        assert codec.to_dictionary() == before
+    codec.set_params(n_components=4).partial_fit(rows[n_first:])
+    assert codec.to_dictionary() == PCACodec(4).fit(rows).to_dictionary()
+
+
+def test_parts_of_fewer_images_than_components():
+    """A first one is refused, as by IncrementalPCA of scikit-learn; later ones may be of any size."""
+    rows = np.random.default_rng(6).integers(0, 256, (20, 12)).astype(np.uint8)
+    codec = PCACodec(8)
+    with pytest.raises(tp.InvalidImage, match="fewer images than components"):
+        codec.partial_fit(rows[:7])
+    codec.partial_fit(rows[:8])
+    with pytest.raises(tp.InvalidImage, match="fewer images than components"):
+        codec.set_params(n_components=11).partial_fit(rows[8:10])
+    codec.set_params(n_components=8).partial_fit(rows[8:10]).partial_fit(rows[10:])
+    assert codec.to_dictionary() == PCACodec(8).fit(rows).to_dictionary()
+
+
+@pytest.mark.parametrize("kind", [PaletteQuantizer, PCACodec])
+@pytest.mark.parametrize("low_high", [(-1e308, 1e308), (0.0, 5e-324)])
+def test_a_range_that_floats_do_not_divide(kind, low_high):
+    rows = np.array(low_high)[:, None]
+    with pytest.raises(tp.InvalidImage, match="cannot be scaled to 0 to 255"):
+        kind().fit(rows)
+    with pytest.raises(tp.InvalidOption, match="value_range must be two numbers"):
+        kind(value_range=low_high).fit(rows)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_the_whole_range_of_narrow_floats(dtype):
+    most = float(np.finfo(dtype).max)
+    centers = PaletteQuantizer(3).fit(np.array([[-most], [0], [most]], dtype)).cluster_centers_
+    np.testing.assert_allclose(sorted(centers[:, 0]), [-most, 0, most], atol=most / 255)

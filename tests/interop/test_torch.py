@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from smallnet import small_network
 from strategies import Record, write_stream
 from torch.utils.data import DataLoader, Subset
-from triptych.errors import ChecksumMismatch, DictionaryMismatch, InvalidOption, LimitExceeded
+from triptych.errors import ChecksumMismatch, DictionaryMismatch, FormatError, InvalidOption, LimitExceeded
 from triptych.interop.shards import Plan, Stretch, skip_images, take_turns, walk_windows
 from triptych.interop.torch import LatentDataset, TriptychDataset, TriptychIterableDataset
 from triptych.networks.device import Replayed, bucket_of
@@ -377,6 +377,28 @@ class TestIterable:
             self.make(path, **options)
         with pytest.raises(InvalidOption, match="epoch"):
             self.make(path).set_epoch(-1)
+
+    @pytest.mark.parametrize("workers", [0, 2])
+    @pytest.mark.parametrize(
+        ("n", "frame_images", "told"),
+        [(2 * N, 5, "106 images in 22"), (3, 5, "3 images in 1"), (N, 6, "53 images in 9")],
+    )
+    def test_a_stream_that_changed(self, tmp_path, workers, n, frame_images, told):
+        path = tmp_path / "images.tych"
+        write_stream(numbered(), path, frame_images=5)
+        dataset = self.make(path)
+        dataset.close()
+        write_stream(numbered(n), path, frame_images=frame_images)
+        with pytest.raises(FormatError, match=f"expected 53 images in 11 frames .*, got {told} frames"):
+            numbers_of(loader(dataset, workers))
+        write_stream(numbered(), path, frame_images=5)
+        dataset.close()
+        assert numbers_of(loader(dataset, workers)) == numbers_of(loader(self.make(path), workers))
+
+    @pytest.mark.parametrize("state", [{}, {"of": 3}, {"of": []}, []])
+    def test_what_is_no_state(self, path, state):
+        with pytest.raises(InvalidOption, match="no state"):
+            self.make(path).load_state_dict(state)
 
     def test_no_images(self):
         assert list(self.make(write_stream([]))) == []

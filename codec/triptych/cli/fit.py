@@ -14,14 +14,22 @@ import click
 from triptych.cli import options as opt
 from triptych.cli.collection import select_inputs
 from triptych.cli.console import cold_kernel_notice, plural, print_json, progress
-from triptych.cli.failures import Failures, UsageFailure, naming
+from triptych.cli.failures import CommandError, Failures, UsageFailure, naming
 from triptych.cli.inputs import Input, collect_images, load_all
 from triptych.cli.outputs import STDOUT, stream_target
+from triptych.errors import InvalidImage
 
 if TYPE_CHECKING:
     from triptych.dictionary import Dictionary
     from triptych.fit import CollectionStatistics
     from triptych.images import Pixels
+
+_MODES_OF = (
+    dict.fromkeys(("n_colors", "keep"), ("kmeans",))
+    | dict.fromkeys(("n_components", "variance", "embed"), ("pca",))
+    | dict.fromkeys(("dictionary", "core_seconds", "checkpoint"), ("ae", "gan"))
+)
+"""Options that other modes would not look at."""
 
 
 @click.command("fit")
@@ -101,6 +109,11 @@ def fit_command(
     if as_json and output == STDOUT:
         raise UsageFailure("--json and -o - both write to stdout")
     given = opt.given_options(**options)
+    of_networks = opt.given_options(dictionary=dictionary, core_seconds=core_seconds, checkpoint=checkpoint)
+    for option in given | of_networks:
+        modes = _MODES_OF.get(option, (mode,))
+        if mode not in modes:
+            raise UsageFailure(f"{_flag(option)}: only with {' or '.join(modes)}, not with {mode}")
     for name, is_given in (("--stats-only", stats_only), ("--merge", merge), ("--engine", engine)):
         if is_given and mode in ("ae", "gan"):
             raise UsageFailure(f"{name}: networks are learned from the images themselves, on one machine")
@@ -122,16 +135,18 @@ def fit_command(
 
     make_options(given)
     if mode in ("ae", "gan"):
-        given |= opt.given_options(dictionary=dictionary, core_seconds=core_seconds, checkpoint=checkpoint)
+        given |= of_networks
         given["say"] = _say
     failures = Failures()
     n_good = 0
+    taken = None  # the image that was asked for last: what does not fit the others is refused at once
 
     def pixels() -> Iterator[Pixels]:
-        nonlocal n_good
-        for _, picture in progress(load_all(inputs, failures, threads), "images", len(inputs)):
-            n_good += 1
+        nonlocal n_good, taken
+        for each, picture in progress(load_all(inputs, failures, threads), "images", len(inputs)):
+            n_good, taken = n_good + 1, each.name
             yield picture.pixels
+        taken = None
 
     with cold_kernel_notice(), naming(output), _workers(engine, threads) as workers:
         pictures: Iterator[Pixels] = pixels()
@@ -142,14 +157,17 @@ def fit_command(
             else:
                 pictures = chain([first], pictures)
         result: CollectionStatistics | Dictionary
-        if merge:
-            merged = _merge(mode, images)
-            result = merged if stats_only else merged.fit(threads=threads, **given)
-        elif stats_only:
-            result = CollectionStatistics(mode)
-            result.update(pictures, **workers)
-        else:
-            result = fit(mode, pictures, **given, **workers)
+        try:
+            if merge:
+                merged = _merge(mode, images)
+                result = merged if stats_only else merged.fit(threads=threads, **given)
+            elif stats_only:
+                result = CollectionStatistics(mode)
+                result.update(pictures, **workers)
+            else:
+                result = fit(mode, pictures, **given, **workers)
+        except InvalidImage as error:
+            raise CommandError(output if taken is None else taken, error) from error
         data = result.to_bytes()
         sink = open_sink(target)
         try:

@@ -173,11 +173,10 @@ def collect_images(arguments: Sequence[str], filelist: str | None) -> Inputs:
 
 def _read_list(filelist: str) -> list[str]:
     with naming(filelist):
-        if filelist == STDIN:
-            text = sys.stdin.read()
-        else:
-            text = Path(filelist).read_text(encoding="utf-8", errors="surrogateescape")
-    return [line for line in text.splitlines() if line.strip()]
+        data = sys.stdin.buffer.read() if filelist == STDIN else Path(filelist).read_bytes()
+    # Names hold any byte but that of a line's end, so nothing else divides them.
+    lines = [line.removesuffix("\r") for line in data.decode("utf-8", "surrogateescape").split("\n")]
+    return [line for line in lines if line.strip()]
 
 
 def _walk(folder: str) -> Iterator[str]:
@@ -208,7 +207,10 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _key(path: str, root: int, level: int) -> str:
-    """Give the key of an input: the shortest at level 0, then longer ones."""
+    """Give the key of an input: the shortest at level 0, then longer ones.
+
+    Keys are UTF-8: of a name that is not, each wrong byte is told by its number, so that keys stay distinct.
+    """
     if root == _NAMED:
         name = os.path.basename(path) if level == 0 else _plain(path)
         key = name if level == _LAST_LEVEL else os.path.splitext(name)[0]
@@ -217,7 +219,7 @@ def _key(path: str, root: int, level: int) -> str:
     else:
         inside = path[root:].replace(os.sep, "/")
         key = inside if level else os.path.splitext(inside)[0]
-    return key if key.isascii() else key.encode("utf-8", "replace").decode()
+    return key if key.isascii() else key.encode("utf-8", "backslashreplace").decode()
 
 
 def _plain(path: str) -> str:

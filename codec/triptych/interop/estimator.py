@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from triptych.dictionary import Dictionary
-from triptych.errors import InvalidOption
+from triptych.errors import InvalidImage, InvalidOption
 from triptych.images import Pixels
 
 __all__ = ["Estimator"]
@@ -59,7 +59,15 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return self._dictionary
 
     def begin(self, X: Any) -> Pixels:
-        """Forget everything, and give the samples of the first X, uint8 (n, n_features)."""
+        """Forget everything, and give the samples of the first X, uint8 (n, n_features).
+
+        Raises
+        ------
+        InvalidOption
+            `value_range` is no range.
+        InvalidImage
+            The range of X is wider than floats are, or too narrow to be divided.
+        """
         for name in ("_dictionary", "_statistics"):
             if hasattr(self, name):
                 delattr(self, name)
@@ -67,7 +75,10 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         if self.value_range is not None:
             self.range_ = _checked_range(self.value_range)
         else:
-            self.range_ = _FULL if X.dtype == np.uint8 else (float(X.min()), float(X.max()))
+            low, high = _FULL if X.dtype == np.uint8 else (float(X.min()), float(X.max()))
+            if low < high and not _has_scale(low, high):
+                raise InvalidImage(f"values from {low:g} to {high:g} cannot be scaled to 0 to 255")
+            self.range_ = low, high
         return self._samples(X)
 
     def go_on(self, X: Any) -> Pixels:
@@ -116,7 +127,8 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         if X.dtype == np.uint8 and self.range_ == _FULL:
             return np.require(X, requirements=["C", "W"])
         scale = 255 / (high - low) if high > low else 0.0
-        samples: Pixels = np.rint((np.clip(X, low, high) - low) * scale).astype(np.uint8, order="C")
+        wide = X.astype(np.float64)  # narrower floats may not hold how far apart two of them are
+        samples: Pixels = np.rint((np.clip(wide, low, high) - low) * scale).astype(np.uint8, order="C")
         return samples
 
 
@@ -125,6 +137,11 @@ def _checked_range(given: Any) -> tuple[float, float]:
         low, high = map(float, given)
     except (TypeError, ValueError):
         low = high = 0.0
-    if not -np.inf < low < high < np.inf:
+    if not (-np.inf < low < high < np.inf and _has_scale(low, high)):
         raise InvalidOption(f"value_range must be two numbers, the lower first, not {given!r}")
     return low, high
+
+
+def _has_scale(low: float, high: float) -> bool:
+    """Say whether floats hold how many samples there are to a unit of X."""
+    return 0 < 255 / (high - low) < np.inf

@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypedDict
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from triptych.errors import InvalidOption, TriptychError
 from triptych.images import Pixels
+from triptych.interop.shards import I64
 from triptych.limits import Limits
 from triptych.reader import Reader
 
@@ -66,6 +68,13 @@ class Opened:
             self.close()
             self._reader, self._process = Reader(self.source, **self.reading), os.getpid()
         return self._reader
+
+    def image_counts(self) -> I64:
+        """Give the number of images of each frame, as the stream is in this process."""
+        parts = self.reader.table.parts
+        return np.concatenate(
+            [np.zeros(0, np.int64), *(part.index.frames["count"].astype(np.int64) for part in parts)]
+        )
 
     def close(self) -> None:
         """Close what is open; reading opens it again."""

@@ -14,7 +14,6 @@ instead, and a shipped one in the installation.
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 import math
 from collections.abc import Mapping
@@ -49,6 +48,8 @@ _DATA = "data:image/x-triptych;base64,"
 """How the configuration says a dictionary: a data URI (RFC 2397) of its file."""
 _OF_CALLS = frozenset(("executor", "limits", "threads"))
 """Options that say where and within which bounds work is done, not what a chunk becomes."""
+_MAX_AXES = 32
+"""As many as arrays of any numpy have."""
 _DEFAULTS = {field.name: getattr(Options(), field.name) for field in fields(Options)}
 
 
@@ -93,7 +94,7 @@ class Triptych(Codec):  # type: ignore[misc]  # numcodecs states no types
     ) -> None:
         for name in sorted(_OF_CALLS.intersection(options)):
             raise InvalidOption(f"{name} is no option of an array codec: it does not change a chunk")
-        if channels_last not in (None, True, False):
+        if channels_last is not None and not isinstance(channels_last, bool):  # 1 would be stored as such
             raise InvalidOption(f"channels_last must be one of None, True, False, not {channels_last!r}")
         checked = make_options(options | {"embed": options.get("embed") or False})
         self._channels_last = channels_last
@@ -156,6 +157,8 @@ class Triptych(Codec):  # type: ignore[misc]  # numcodecs states no types
         ------
         InvalidImage
             Another dtype or another number of axes, or no pixels.
+        LimitExceeded
+            More bytes than `decode` gives.
         DictionaryMissing
             The dictionary was given by its id, and is not on the search path.
         EncodeError
@@ -192,7 +195,7 @@ class Triptych(Codec):  # type: ignore[misc]  # numcodecs states no types
         """
         images, about = self.decode_images(buf)
         shape = about.get("shape", _plain_shape(images.shape))
-        if not isinstance(shape, (list, tuple)) or math.prod(shape) != images.size:
+        if not _is_shape(shape) or math.prod(shape) != images.size:
             raise InvalidFrame("shape of a chunk", expected=f"of {images.size:,} samples", got=shape)
         array = images.reshape(shape)
         return ndarray_copy(np.asfortranarray(array) if about.get("order") == "F" else array, out)
@@ -203,15 +206,16 @@ class Triptych(Codec):  # type: ignore[misc]  # numcodecs states no types
         if channels_last is None:
             channels_last = array.ndim > 2 and 1 <= array.shape[-1] <= len(MODES)
         shape = array.shape if channels_last else (*array.shape, 1)
-        if len(shape) < 3 or 0 in shape:
+        if len(shape) < 3 or array.ndim > _MAX_AXES or 0 in shape:
             raise InvalidImage(
-                f"a chunk of images has shape (..., height, width) or (..., height, width, channels), and at "
-                f"least one pixel, not {array.shape}"
+                f"a chunk of images has shape (..., height, width) or (..., height, width, channels), at "
+                f"most {_MAX_AXES} axes and at least one pixel, not {array.shape}"
             )
         return array.reshape(-1, *shape[-3:])
 
     def encode_images(self, images: npt.NDArray[Any], metadata: dict[str, Any]) -> bytes:
         """Write images (n, height, width, channels) and metadata, if there is any, as one stream."""
+        DEFAULT.check("decoded_bytes", images.nbytes)
         if self._dictionary is None and self._named is not None:
             self._dictionary = resolve_dictionary(self._named, DEFAULT)
         target = io.BytesIO()
@@ -273,14 +277,24 @@ def _name_dictionary(given: DictionaryLike | None, mode: str) -> tuple[str | Non
         return given.lower(), None
     if isinstance(given, str) and given.startswith(_DATA):
         try:
-            dictionary = load_dictionary(base64.b64decode(given.removeprefix(_DATA), validate=True))
-        except binascii.Error as error:
+            data = base64.b64decode(given.removeprefix(_DATA), validate=True)
+        except ValueError as error:  # of its own kind, or because of a character beyond ASCII
             raise InvalidOption(f"dictionary: a data URI whose base64 is damaged ({error})") from error
+        dictionary = load_dictionary(data)
     else:
         dictionary = resolve_dictionary(given, DEFAULT, mode)
     if is_shipped(dictionary):
         return dictionary.id, dictionary
     return _DATA + base64.b64encode(dictionary.to_bytes()).decode(), dictionary
+
+
+def _is_shape(given: Any) -> bool:
+    """Say whether metadata give the shape of a chunk: they may come from others."""
+    return (
+        isinstance(given, (list, tuple))
+        and 2 <= len(given) <= _MAX_AXES
+        and all(type(side) is int and side >= 1 for side in given)
+    )
 
 
 def _plain_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

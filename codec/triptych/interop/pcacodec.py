@@ -6,6 +6,7 @@ Rows of X are images of one shape, codes are their quantised scores; what is fit
 
 from __future__ import annotations
 
+import copy
 import operator
 from typing import Any, Self
 
@@ -123,16 +124,24 @@ class PCACodec(Estimator):
     def partial_fit(self, X: Any, y: None = None) -> Self:
         """Fit components to these images and all before them: the same as one `fit`, in whatever parts.
 
+        The first part has as many images as `n_components`, or more. A call that raises changes nothing:
+        its images are not counted.
+
         Raises
         ------
+        InvalidImage, LimitExceeded
+            As in `fit`.
         InvalidOption
-            What there is came from a dictionary, which does not know its images.
+            As in `fit`; or what there is came from a dictionary, which does not know its images.
         """
         return self._fit_images(self._images(self.go_on(X)))
 
     def _fit_images(self, images: Pixels) -> Self:
         options = self._make_options()
-        statistics = getattr(self, "_statistics", None) or ComponentStatistics(Shape(*images.shape[1:]))
+        # A copy, as the fit may fail. It costs less than the decomposition that follows.
+        known = copy.deepcopy(getattr(self, "_statistics", None))
+        statistics = known or ComponentStatistics(Shape(*images.shape[1:]))
+        statistics.check(options)
         statistics.update(images, options)
         self.keep(statistics.fit(options))
         self._statistics = statistics

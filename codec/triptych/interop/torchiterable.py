@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Unpack
 
-import numpy as np
 import torch
 from torch import distributed
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from triptych.errors import InvalidOption
+from triptych.errors import FormatError, InvalidOption
 from triptych.interop.items import (
     FIELDS,
     Fields,
@@ -24,7 +24,7 @@ from triptych.interop.items import (
     has_field,
     read_images,
 )
-from triptych.interop.shards import Piece, Plan, Stretch, skip_images, take_turns, walk_windows
+from triptych.interop.shards import I64, Piece, Plan, Stretch, skip_images, take_turns, walk_windows
 
 MAX_WORKERS = 1024
 
@@ -68,6 +68,8 @@ class TriptychIterableDataset(IterableDataset[Any]):
     ------
     InvalidOption
         An option is not allowed.
+    FormatError
+        At reading, the stream was changed since the dataset was made: workers would not read the same images.
     TriptychError
         As in `TriptychDataset`.
 
@@ -82,7 +84,7 @@ class TriptychIterableDataset(IterableDataset[Any]):
 
     Examples
     --------
-    >>> import triptych as tp
+    >>> import numpy as np, triptych as tp
     >>> data = tp.encode(np.zeros((4, 6), np.uint8), threads=1)
     >>> [image.shape for image in TriptychIterableDataset(data, shuffle=True)]
     [torch.Size([1, 4, 6])]
@@ -110,6 +112,7 @@ class TriptychIterableDataset(IterableDataset[Any]):
         self._rank, self._world_size = _find_place(rank, world_size)
         self._stream = Opened(source, reading)
         self._n_images = n_images = len(self._stream.reader)
+        self._made_of = _describe(self._stream.image_counts())
         self._mine = Stretch(0, n_images - n_images % self._world_size if even else n_images).part(
             self._rank, self._world_size
         )
@@ -162,10 +165,13 @@ class TriptychIterableDataset(IterableDataset[Any]):
         return self._walk(self._position, self._rank * len(parts) + shard, parts[shard])
 
     def _walk(self, position: list[int], shard: int, stretch: Stretch) -> Iterator[Any]:
-        table = self._stream.reader.table
-        counts = np.concatenate(
-            [np.zeros(0, np.int64), *(part.index.frames["count"].astype(np.int64) for part in table.parts)]
-        )
+        table, counts = self._stream.reader.table, self._stream.image_counts()
+        if _describe(counts) != self._made_of:
+            raise FormatError(
+                "the stream changed after the dataset was made of it: make the dataset again",
+                expected=self._made_of,
+                got=_describe(counts),
+            )
         epoch, taken = position
         for window in skip_images(walk_windows(counts, self._plan, epoch, shard, stretch), taken):
             raws: list[Raw] = []
@@ -221,7 +227,8 @@ class TriptychIterableDataset(IterableDataset[Any]):
         loader : DataLoader
             Of this dataset.
         n_batches : int
-            Batches that the current iteration of the loader has given.
+            Batches that the current iteration of the loader has given. Ask before `set_epoch` or
+            `load_state_dict`: from then on a state is of the iteration to come.
 
         Returns
         -------
@@ -260,22 +267,31 @@ class TriptychIterableDataset(IterableDataset[Any]):
         Raises
         ------
         InvalidOption
-            The state is of another stream, of other options, or of another worker.
+            It is no state; or one of another stream, of other options, or of another worker.
         """
-        if list(state["of"]) != self._identity():
+        try:
+            of, start = list(state["of"]), Start(*(int(state[name]) for name in Start._fields))
+        except (LookupError, TypeError, ValueError) as error:
+            raise InvalidOption("this is no state that a dataset gave") from error
+        if of != self._identity():
             raise InvalidOption(
                 "images, seed, window, rank and world size, and images of the rank, of a state",
                 expected=self._identity(),
-                got=state["of"],
+                got=of,
             )
         info = get_worker_info()
         worker = state.get("worker")
         if worker is None:
-            self._set_start(Start(*(int(state[name]) for name in Start._fields)))
-        elif info is not None and (info.id, info.num_workers) == (worker, state["n_workers"]):
-            self._resumed = (state["epoch"], state["n_batches"])
+            self._set_start(start)
+        elif info is not None and (info.id, info.num_workers) == (worker, start.n_workers):
+            self._resumed = (start.epoch, start.n_batches)
         else:
-            raise InvalidOption(f"the state is of worker {worker} of {state['n_workers']}, and not for here")
+            raise InvalidOption(f"the state is of worker {worker} of {start.n_workers}, and not for here")
+
+
+def _describe(counts: I64) -> str:
+    """Give what all shares of an epoch follow from, in short."""
+    return f"{counts.sum():,} images in {len(counts):,} frames (CRC {zlib.crc32(counts.tobytes()):08x})"
 
 
 def _find_place(rank: int | None, world_size: int | None) -> tuple[int, int]:
