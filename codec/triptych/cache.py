@@ -7,36 +7,13 @@ for at random then cost what they cost in order.
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
+from triptych.forking import renew_after_fork
 from triptych.modes.base import OpenFrame
 from triptych.scan import Item
-
-
-class _Forked(Protocol):
-    def _after_fork(self) -> None: ...
-
-
-_forked: weakref.WeakSet[_Forked] = weakref.WeakSet()
-
-
-def renew_after_fork(owner: _Forked) -> None:
-    """See to it that an object makes its locks anew in a forked child, where they may be held for ever."""
-    _forked.add(owner)
-
-
-def _renew_all() -> None:
-    for owner in list(_forked):
-        owner._after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)
 
 ItemReader = Callable[[int], Item]
 Opener = Callable[[Item, int, int], OpenFrame]

@@ -147,8 +147,16 @@ class TooManyColors(EncodeError):
     """Lossless k-means was asked for, and the image has more than 256 colours."""
 
 
+class TargetBusy(EncodeError):
+    """Another Writer is at work on the path that is to be written to."""
+
+
 class TargetUnreachable(EncodeError):
     """No quality meets `target_size` or `target_psnr`."""
+
+
+class ReaderClosed(TriptychError, ValueError):
+    """Something was asked of a Reader after its `close`."""
 
 
 class KeyMissing(TriptychError, KeyError):

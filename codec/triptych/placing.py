@@ -1,23 +1,77 @@
-"""Where decoded images go: into one array of the caller's, where it gives one."""
+"""Where decoded images go: into new arrays within a limit, or into one array of the caller's."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import numpy as np
 
 from triptych.errors import InvalidOption
 from triptych.images import Pixels, Shape
+from triptych.limits import Limits
 
 
-def check_out(out: Pixels, n_images: int) -> Pixels:
-    """Give an array for n images as (n, height, width, channels).
+class NewPlaces:
+    """New arrays, in one call no more than `Limits.decoded_bytes` allows. For any number of threads."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._nbytes = 0
+
+    def get(self, ats: list[int], shapes: Sequence[Shape]) -> Sequence[Pixels]:
+        """Give arrays for images of these shapes.
+
+        Raises
+        ------
+        LimitExceeded
+            Together with those given before they are too large; nothing is allocated.
+        """
+        with self._lock:
+            self._nbytes += sum(shape.nbytes for shape in shapes)
+            self._limits.check("decoded_bytes", self._nbytes)
+        return [np.empty(shape, np.uint8) for shape in shapes]
+
+
+class PlacesIn:
+    """Places in an array of the caller's for a batch of images, (n, height, width[, channels]).
 
     Raises
     ------
     InvalidOption
         It is no array of uint8 (n, height, width) or (n, height, width, channels) that can be written.
+    LimitExceeded
+        It is larger than `Limits.decoded_bytes`.
     """
+
+    def __init__(self, out: Pixels, n_images: int, limits: Limits) -> None:
+        self._out = _check_out(out, n_images)
+        limits.check("decoded_bytes", out.nbytes)
+
+    def get(self, ats: list[int], shapes: Sequence[Shape]) -> Sequence[Pixels] | Pixels:
+        """Give the arrays for images `ats` of these shapes: views, as one where they are neighbours.
+
+        Raises
+        ------
+        InvalidOption
+            An image has another shape than there is room for.
+        """
+        out = self._out
+        for at, shape in zip(ats, shapes, strict=True):
+            if shape != out.shape[1:]:
+                raise InvalidOption(
+                    f"shape (height, width, channels) of image {at} of the batch, in out",
+                    expected=tuple(shape),
+                    got=out.shape[1:],
+                )
+        if ats == list(range(ats[0], ats[0] + len(ats))):
+            return out[ats[0] : ats[0] + len(ats)]
+        return [out[at] for at in ats]
+
+
+def _check_out(out: Pixels, n_images: int) -> Pixels:
+    """Give an array for n images as (n, height, width, channels)."""
     wanted = f"out must be a C-contiguous uint8 array of {n_images} images that can be written"
     if not isinstance(out, np.ndarray) or out.dtype != np.uint8:
         raise InvalidOption(
@@ -28,23 +82,3 @@ def check_out(out: Pixels, n_images: int) -> Pixels:
     if not (out.flags.c_contiguous and out.flags.writeable):
         raise InvalidOption(f"{wanted}; this one is {'read-only' if out.flags.c_contiguous else 'strided'}")
     return out if out.ndim == 4 else out[:, :, :, None]
-
-
-def places_of(out: Pixels, ats: list[int], shapes: Sequence[Shape]) -> Sequence[Pixels] | Pixels:
-    """Give the arrays for images `ats` of these shapes: views of `out`, as one where they are neighbours.
-
-    Raises
-    ------
-    InvalidOption
-        An image has another shape than `out` has room for.
-    """
-    for at, shape in zip(ats, shapes, strict=True):
-        if shape != out.shape[1:]:
-            raise InvalidOption(
-                f"shape (height, width, channels) of image {at} of the batch, in out",
-                expected=tuple(shape),
-                got=out.shape[1:],
-            )
-    if ats == list(range(ats[0], ats[0] + len(ats))):
-        return out[ats[0] : ats[0] + len(ats)]
-    return [out[at] for at in ats]

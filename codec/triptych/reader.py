@@ -14,22 +14,24 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
-import numpy as np
-
-from triptych.cache import FrameCache, renew_after_fork
+from triptych.cache import FrameCache
 from triptych.describe import describe_images, reference_id
 from triptych.dictionary import Dictionary, Shelf, iterate_dictionaries
 from triptych.errors import (
+    FormatError,
     InvalidOption,
     KeyMissing,
     NotOneImage,
+    ReaderClosed,
+    UnsupportedFeature,
 )
+from triptych.forking import renew_after_fork
 from triptych.framing import Damage
 from triptych.images import Pixels, drop_grey_axis
 from triptych.limits import Limits
 from triptych.modes.base import OpenFrame
 from triptych.parallel import ordered_map
-from triptych.placing import check_out, places_of
+from triptych.placing import NewPlaces, PlacesIn
 from triptych.scan import Item, Shown, check_shown, decode_all, decode_item, open_item, scan
 from triptych.source import SourceLike, open_source
 from triptych.table import Table, load_table
@@ -111,7 +113,8 @@ class Reader:
         Dictionaries that the stream names and does not hold, before those on the search path.
     damage : {"raise", "skip"}
         What to do about damaged frames in passing: raise, or leave them out and note them in `damage`.
-        An image asked for by number or key is given, or raises.
+        An image asked for by number or key is given, or raises; with "skip", a key that several images have
+        gives the first one that is whole.
     threads : int
         Threads that decode; 0: all cores.
     n_components, realism : int, float
@@ -150,6 +153,7 @@ class Reader:
         self._table: Table | None = None
         self._cache = FrameCache(CACHE_BYTES)
         self._source = open_source(source)
+        self._closed = False
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
@@ -179,7 +183,12 @@ class Reader:
 
     def close(self) -> None:
         """Close what was opened; a file object of the caller stays open."""
+        self._closed = True
         self._source.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ReaderClosed("the Reader is closed")
 
     def __len__(self) -> int:
         return self._get_table().n_images
@@ -201,7 +210,7 @@ class Reader:
         if isinstance(index, slice):
             return self.read_batch(range(*index.indices(len(self))))
         frame, image = self._get_table().frame_of(self._resolve(index))
-        return drop_grey_axis(self._show(frame, [image], None)[0])
+        return drop_grey_axis(self._show(frame, [image], [0], NewPlaces(self._limits))[0])
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and self._find(key) is not None
@@ -227,10 +236,14 @@ class Reader:
         ------
         InvalidOption
             `out` is not such an array for these images; the message says what it is and should be.
+        LimitExceeded
+            All together are larger than `Limits.decoded_bytes`.
         """
         table = self._get_table()
         numbers = [self._resolve(index) for index in indices]
-        target = None if out is None else check_out(out, len(numbers))
+        target: NewPlaces | PlacesIn = NewPlaces(self._limits)
+        if out is not None:
+            target = PlacesIn(out, len(numbers), self._limits)
         places: dict[int, list[tuple[int, int]]] = {}
         for at, (frame, image) in enumerate(zip(*table.frames_of(numbers), strict=True)):
             places.setdefault(frame, []).append((at, image))
@@ -238,15 +251,11 @@ class Reader:
         def show(job: tuple[int, list[tuple[int, int]]]) -> list[tuple[int, Pixels]]:
             frame, wanted = job
             ats, images = [at for at, _ in wanted], [image for _, image in wanted]
-            given = self._show(frame, images, None if target is None else (target, ats))
-            return list(zip(ats, given, strict=True))
+            return list(zip(ats, self._show(frame, images, ats, target), strict=True))
 
         result: list[Any] = [None] * len(numbers)
-        nbytes = 0
         threads = self._threads if len(places) > 1 else 1
         for shown in ordered_map(show, self._read_ahead(places), threads):
-            nbytes += sum(pixels.nbytes for _, pixels in shown)
-            self._limits.check("decoded_bytes", nbytes)
             if out is None:
                 for at, pixels in shown:
                     result[at] = drop_grey_axis(pixels)
@@ -306,6 +315,7 @@ class Reader:
         self._damage[damage.start, damage.stop] = damage
 
     def _get_table(self) -> Table:
+        self._check_open()
         with self._lock:
             if self._table is None:
                 self._table = load_table(self._source, self._limits, self._on_damage)
@@ -325,25 +335,36 @@ class Reader:
 
     def _find(self, key: str) -> int | None:
         table = self._get_table()
-        for image in table.images_with_hash(key):
+        try:
+            candidates = table.images_with_hash(key)
+        except UnicodeEncodeError:  # half a surrogate pair: no key holds such a thing
+            return None
+        lost: FormatError | None = None
+        for image in candidates:
             frame, number = table.frame_of(image)
-            images = self._cache.get(frame, table.read).item.images
+            try:
+                images = self._cache.get(frame, table.read).item.images
+            except UnsupportedFeature:
+                raise
+            except FormatError as error:
+                if self._on_damage is None:
+                    raise
+                lost = lost or error
+                continue
             if images is not None and images.keys[number] == key:
                 return image
+        if lost is not None:
+            raise lost
         return None
 
     def _show(
-        self, frame: int, images: list[int], target: tuple[Pixels, list[int]] | None
+        self, frame: int, images: list[int], ats: list[int], target: NewPlaces | PlacesIn
     ) -> Sequence[Pixels]:
-        """Decode images of a frame into new arrays, or into those places of an array of images."""
+        """Decode images of a frame into their places."""
         cached = self._cache.open(frame, self._get_table().read, images, self._open_item)
         assert cached.item.images is not None
         assert cached.opened is not None
-        shapes = [cached.item.images.shapes[image] for image in images]
-        if target is None:
-            pixels: Sequence[Pixels] | Pixels = [np.empty(shape, np.uint8) for shape in shapes]
-        else:
-            pixels = places_of(*target, shapes)
+        pixels = target.get(ats, [cached.item.images.shapes[image] for image in images])
         cached.opened.show(images, pixels)
         return pixels  # type: ignore[return-value]  # an array of images is as good as a list of them
 
@@ -351,7 +372,10 @@ class Reader:
         return open_item(item, start, stop, self._shelf, self._limits, self._shown)
 
     def _scan(self) -> Iterator[Item]:
-        return scan(self._source, self._limits, on_damage=self._on_damage)
+        self._check_open()
+        for item in scan(self._source, self._limits, on_damage=self._on_damage):
+            yield item
+            self._check_open()
 
     def _iterate(self) -> Iterator[tuple[Item, list[Pixels]]]:
         items = (item for item in self._scan() if item.images is not None)

@@ -3,7 +3,8 @@
 A request for few bytes brings a block; requests that go on where the last one ended bring more and more;
 ranges that are known beforehand (`prefetch`) are joined where they are near each other and fetched at the
 same time where the file system can. What came last is kept, within a bound. Threads may share a source; a
-forked child makes its own connections.
+forked child makes its own connections. A web server that knows no ranges is found out with the first request,
+without taking all that it sends.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class RemoteSource:
         self._order: list[int] = []
         self._ahead = BLOCK
         self._next = -1
+        self._knows_ranges = not url.startswith(("http://", "https://"))
         try:
             found = self._connect().info(self._path).get("size")
         except Exception as error:
@@ -132,7 +134,7 @@ class RemoteSource:
     def _fetch(self, ranges: list[tuple[int, int]]) -> None:
         try:
             if len(ranges) == 1:
-                found = [self._fs.cat_file(self._path, start=ranges[0][0], end=ranges[0][1])]
+                found = [self._request(*ranges[0])]
             else:
                 paths = [self._path] * len(ranges)
                 found = self._fs.cat_ranges(paths, *map(list, zip(*ranges, strict=True)), on_error="raise")
@@ -147,6 +149,23 @@ class RemoteSource:
                     got=len(data),
                 )
             self._keep(start, bytes(data))
+
+    def _request(self, start: int, stop: int) -> bytes:
+        if self._knows_ranges:
+            data: bytes = self._fs.cat_file(self._path, start=start, end=stop)
+            return data
+        # `cat_file` takes whatever is sent; an open file looks at the headers of the answer first.
+        arguments = {"block_size": stop - start, "cache_type": "none", "size": self.size}
+        with self._fs.open(self._path, **arguments) as file:
+            file.seek(start)
+            try:
+                data = file.read(stop - start)
+            except ValueError as error:
+                raise RemoteError(
+                    f"{self._url} is on a server that knows no ranges; download it first"
+                ) from error
+        self._knows_ranges = True
+        return data
 
     def _keep(self, start: int, data: bytes) -> None:
         if start not in self._pieces:

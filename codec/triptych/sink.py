@@ -3,6 +3,10 @@
 A path is written under a temporary name in the same folder and gets its own name at `flush` or `close`, so
 what stands under a final name is always a whole stream. From then on, and when appending, the file is written
 in place, and `abort` cuts it back to what was last flushed.
+
+For as long as a file is written in place, other sinks are kept from its path by an advisory lock (`flock`).
+The system lifts it when the process ends, in whatever way. There is none on Windows, on file systems without
+locks, and for file objects, which are the caller's. A forked child cannot write to its parent's paths.
 """
 
 from __future__ import annotations
@@ -11,9 +15,13 @@ import contextlib
 import errno
 import os
 import secrets
+import sys
 import weakref
 from pathlib import Path
 from typing import IO, Protocol
+
+from triptych.errors import InvalidOption, TargetBusy
+from triptych.forking import renew_after_fork
 
 SinkLike = str | os.PathLike[str] | IO[bytes]
 
@@ -23,6 +31,10 @@ class Sink(Protocol):
 
     def write(self, data: bytes | memoryview) -> None:
         """Write all of it."""
+        ...
+
+    def go_on_at(self, size: int) -> None:
+        """Go on behind the first `size` bytes of what is to be continued; the rest is cut off."""
         ...
 
     def flush(self) -> None:
@@ -48,33 +60,51 @@ def open_sink(target: SinkLike) -> Sink:
     return HandleSink(target)
 
 
-def open_append(target: SinkLike, size: int) -> Sink:
-    """Open an existing stream of `size` bytes to be continued in place; what is behind them is cut off."""
+def open_append(target: SinkLike) -> Sink:
+    """Open what may hold a stream that is to be continued; nothing is changed before `go_on_at`.
+
+    Raises
+    ------
+    InvalidOption
+        The path is a folder, a FIFO or a device.
+    TargetBusy
+        The path is being written by another Writer.
+    """
     if isinstance(target, (str, os.PathLike)):
-        return PathSink(Path(target), append_at=size)
-    target.seek(size)
-    target.truncate()
+        path = Path(target)
+        if path.exists() and not path.is_file():
+            raise InvalidOption(f"append=True needs a file, and {path} is none")
+        return PathSink(path, append=True)
     return HandleSink(target)
 
 
 class PathSink:
-    """A file, new or continued."""
+    """A file: a new one, or with `append` the one that is there, if there is one."""
 
-    def __init__(self, path: Path, *, append_at: int | None = None) -> None:
+    def __init__(self, path: Path, *, append: bool = False) -> None:
         path = path.resolve()  # what a link points to is replaced, not the link
         self._path = path
-        if append_at is None:
-            self._temporary: Path | None = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-            self._handle: IO[bytes] = self._temporary.open("xb", buffering=0)
-            self._size = self._flushed = 0
-        else:
-            self._temporary = None
-            self._handle = path.open("r+b", buffering=0)
-            self._size = self._flushed = append_at
-            self._handle.truncate(append_at)
-            self._handle.seek(append_at)
+        self._append = append
+        self._temporary: Path | None = None
+        found = _open_locked(path) if append else None
+        if found is None:
+            self._temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+            found = self._temporary.open("xb", buffering=0)
+            _lock(found, path)  # the lock goes with the file when that gets its name
+        self._handle: IO[bytes] = found
+        self._size = self._flushed = found.seek(0, os.SEEK_END)
+        renew_after_fork(self)
         # Also removes the temporary file of a sink that was dropped, or of a program that ends.
         self._cleanup = weakref.finalize(self, _remove, self._handle, self._temporary, os.getpid())
+
+    def _after_fork(self) -> None:
+        self._handle.close()  # the lock would last as long as the child, and `abort` cut the parent's file
+
+    def go_on_at(self, size: int) -> None:
+        """Cut off what is behind so many bytes; of a new file there are none."""
+        if self._temporary is None:
+            self._handle.truncate(size)
+            self._size = self._flushed = self._handle.seek(size)
 
     def write(self, data: bytes | memoryview) -> None:
         """Write all of it at the end."""
@@ -85,6 +115,7 @@ class PathSink:
         """Sync to the disk, and give the file its name."""
         os.fsync(self._handle.fileno())
         if self._temporary is not None:
+            self._check_path_is_free()
             # An open file cannot be renamed everywhere; where it can, it is written on under its new name.
             if os.name == "nt":
                 self._handle.close()
@@ -97,6 +128,15 @@ class PathSink:
             self._cleanup = weakref.finalize(self, _remove, self._handle, None, os.getpid())
             _sync_folder(self._path.parent)
         self._flushed = self._size
+
+    def _check_path_is_free(self) -> None:
+        """Refuse to take a name away from what is being written under it."""
+        with contextlib.suppress(FileNotFoundError, PermissionError), self._path.open("rb") as handle:
+            if self._append:
+                raise TargetBusy(
+                    f"{self._path} is being written by another Writer, or was since this one began"
+                )
+            _lock(handle, self._path)
 
     def close(self) -> None:
         """Flush and close."""
@@ -113,9 +153,50 @@ class PathSink:
 def _remove(handle: IO[bytes], temporary: Path | None, pid: int) -> None:
     if os.getpid() != pid:  # a forked child owns neither the file nor its name
         return
+    _unlock(handle)  # closing alone may leave the lock with a child that is just being forked
     handle.close()
     if temporary is not None:
         temporary.unlink(missing_ok=True)
+
+
+def _open_locked(path: Path) -> IO[bytes] | None:
+    """Open the file of a path to be written in place by nobody else; None: there is none."""
+    while True:
+        try:
+            handle: IO[bytes] = path.open("r+b", buffering=0)
+        except FileNotFoundError:
+            return None
+        try:
+            _lock(handle, path)
+            # Before it was locked, another file may have got the name.
+            if path.exists() and os.path.samestat(os.fstat(handle.fileno()), path.stat()):
+                return handle
+        except BaseException:
+            handle.close()
+            raise
+        handle.close()
+
+
+def _lock(handle: IO[bytes], path: Path) -> None:
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise TargetBusy(f"{path} is being written by another Writer") from None
+    except OSError:
+        pass  # a file system without locks
+
+
+def _unlock(handle: IO[bytes]) -> None:
+    if sys.platform == "win32" or handle.closed:
+        return
+    import fcntl
+
+    with contextlib.suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_UN)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -134,6 +215,11 @@ class HandleSink:
     def __init__(self, handle: IO[bytes], *, owned: bool = False) -> None:
         self._handle = handle
         self._owned = owned
+
+    def go_on_at(self, size: int) -> None:
+        """Seek, and cut off what is behind."""
+        self._handle.seek(size)
+        self._handle.truncate()
 
     def write(self, data: bytes | memoryview) -> None:
         """Write all of it."""

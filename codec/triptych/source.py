@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from triptych.errors import NotSeekable
+from triptych.forking import renew_after_fork
 from triptych.remote import RemoteSource
 
 SourceLike = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
@@ -72,62 +73,49 @@ class BytesSource:
         """Do nothing: the caller owns the bytes."""
 
 
-class PathSource:
-    """A regular file. Reads carry their own offset, so threads and forked processes share it safely."""
+class HandleSource:
+    """A seekable file object of the caller's. The stream begins where the file object stands.
 
-    def __init__(self, path: str) -> None:
-        self._handle = open(path, "rb", buffering=0)  # noqa: SIM115  # closed by close()
+    A plain file of the system (`open(path, "rb")`, buffered or not) is read without moving it, so threads and
+    forked processes share it safely. Any other file object is moved for each read: threads take turns, but
+    parent and child of a fork move the one place that both have, so only one of them may read on.
+    """
+
+    def __init__(self, handle: IO[bytes]) -> None:
+        self._handle = handle
+        self._is_plain = hasattr(os, "pread") and _is_plain(handle)
+        self._base = handle.tell()
+        self.size = handle.seek(0, io.SEEK_END) - self._base
+        handle.seek(self._base)
+        self._after_fork()
+        renew_after_fork(self)
+
+    def _after_fork(self) -> None:
         self._lock = threading.Lock()
-        self.size = os.fstat(self._handle.fileno()).st_size
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """Read from the file."""
-        parts = []
-        while length > 0:
-            part = self._read_once(offset, min(length, max(0, self.size - offset)))
-            if not part:
-                break
-            parts.append(part)
-            offset += len(part)
-            length -= len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        """Read at a place; where that takes two steps, as one."""
+        # Asking for no more than there is keeps a file object from allocating what a bad header claims.
+        length = min(length, max(0, self.size - offset))
+        if self._is_plain:
+            return _pread_fully(self._handle.fileno(), self._base + offset, length)
+        with self._lock:
+            self._handle.seek(self._base + offset)
+            return _read_fully(self._handle, length)
 
-    if hasattr(os, "pread"):
+    def close(self) -> None:
+        """Do nothing: the caller owns the file object."""
 
-        def _read_once(self, offset: int, length: int) -> bytes:
-            return os.pread(self._handle.fileno(), length, offset)
 
-    else:
+class PathSource(HandleSource):
+    """A regular file, opened here."""
 
-        def _read_once(self, offset: int, length: int) -> bytes:
-            with self._lock:
-                self._handle.seek(offset)
-                return self._handle.read(length) or b""
+    def __init__(self, path: str) -> None:
+        super().__init__(open(path, "rb", buffering=0))  # noqa: SIM115  # closed by close()
 
     def close(self) -> None:
         """Close the file."""
         self._handle.close()
-
-
-class HandleSource:
-    """A seekable file object of the caller's. The stream begins where the file object stands."""
-
-    def __init__(self, handle: IO[bytes]) -> None:
-        self._handle = handle
-        self._lock = threading.Lock()
-        self._base = handle.tell()
-        self.size = handle.seek(0, io.SEEK_END) - self._base
-        handle.seek(self._base)
-
-    def read_at(self, offset: int, length: int) -> bytes:
-        """Seek and read, as one step."""
-        with self._lock:
-            self._handle.seek(self._base + offset)
-            # Asking for no more than there is keeps a file object from allocating what a bad header claims.
-            return _read_fully(self._handle, min(length, max(0, self.size - offset)))
-
-    def close(self) -> None:
-        """Do nothing: the caller owns the file object."""
 
 
 class PipeSource:
@@ -161,6 +149,23 @@ class PipeSource:
         """Close the file object if it was opened here."""
         if self._owned:
             self._handle.close()
+
+
+def _is_plain(handle: IO[bytes]) -> bool:
+    """Say whether a file object gives the bytes of its file descriptor, and nothing of its own."""
+    return type(handle.raw if type(handle) is io.BufferedReader else handle) is io.FileIO
+
+
+def _pread_fully(descriptor: int, offset: int, length: int) -> bytes:
+    parts = []
+    while length > 0:
+        part = os.pread(descriptor, length, offset)
+        if not part:
+            break
+        parts.append(part)
+        offset += len(part)
+        length -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _read_fully(handle: IO[bytes], length: int, chunk: int | None = None) -> bytes:

@@ -33,6 +33,7 @@ class Tail:
 def find_tail(target: SinkLike, limits: Limits) -> Tail | None:
     """Say how the stream at a target can be continued; None: there is none yet.
 
+    A path must be locked against other Writers by now: see `triptych.sink.open_append`.
     Where `part` is `size`, a new part has to begin. A torn end is left out, with a warning. Other damage is
     raised.
     """

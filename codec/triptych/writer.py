@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import os
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -93,7 +92,8 @@ class Writer:
     dictionary : Dictionary, path, id or name
         What the images share.
     append : bool
-        Continue the stream that is at the target, if there is one.
+        Continue the stream that is at the target, if there is one. A path is locked while it is written in
+        place (by `flock`, where the system has it; a file object is not): another Writer of it is refused.
     metadata : dict
         Of the stream as a whole.
     on_failure : callable
@@ -140,12 +140,15 @@ class Writer:
         self._like: tuple[str, Shape] | None = None
         self._room = 1
         self._failed = False
-        tail = find_tail(target, self._limits) if append else None
-        self._begin = tail.size if tail else 0
-        in_place = tail is not None or (append and not isinstance(target, (str, os.PathLike)))
-        self._sink = open_append(target, self._begin) if in_place else open_sink(target)
+        self._begin = 0
+        self._sink = open_append(target) if append else open_sink(target)
         self._closed = False
         try:
+            tail = None
+            if append:  # no other Writer can move the end of a path any more
+                tail = find_tail(target, self._limits)
+                self._begin = tail.size if tail else 0
+                self._sink.go_on_at(self._begin)
             self._part = PartWriter(self._sink, self._limits, tail)
             if header is not None:
                 self._part.add_metadata(header)

@@ -106,7 +106,8 @@ def test_a_path_has_its_name_only_when_it_is_whole(tmp_path):
     sink.write(b"new")
     del sink  # dropped without a word
     assert [item.read_bytes() for item in tmp_path.iterdir()] == [b"abc"]
-    sink = PathSink(path, append_at=2)
+    sink = PathSink(path, append=True)
+    sink.go_on_at(2)
     sink.write(b"z")
     sink.close()
     assert path.read_bytes() == b"abz"

@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from strategies import BOOK, Record, records, same_images, small_records, write_stream
+from triptych.errors import TargetBusy
 from triptych.framing import STREAM_HEADER, build_frame
 from triptych.source import PathSource
 
@@ -307,3 +309,99 @@ def test_a_stream_whose_payload_ends_like_an_index(tmp_path):
         with tp.Reader(path) as reader:
             assert same_images(reader[:], small_records(2) + small_records(1))
             assert same_images(list(reader), small_records(2) + small_records(1))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no flock here")
+class TestTwoWriters:
+    """One path is written by one Writer at a time, and the second one is told."""
+
+    def test_a_stream_that_is_appended_to(self, tmp_path):
+        path = tmp_path / "images.tych"
+        append(path, small_records(1))
+        with tp.Writer(path, append=True, mode="raw") as first:
+            for arguments in ({"append": True}, {}):
+                with (
+                    pytest.raises(TargetBusy, match="is being written by another Writer"),
+                    tp.Writer(path, mode="raw", **arguments),
+                ):
+                    pass
+            first.write(small_records(2)[1].image)
+        append(path, small_records(3)[2:])
+        with tp.Reader(path) as reader:
+            assert same_images(list(reader), small_records(3))
+        assert list(tmp_path.iterdir()) == [path]
+
+    @pytest.mark.parametrize("save", ["flush", "checkpoint"])
+    def test_a_new_stream_that_has_its_name(self, tmp_path, save):
+        path = tmp_path / "images.tych"
+        with tp.Writer(path, mode="raw", frame_images=1) as first:
+            first.write(small_records(1)[0].image)
+            getattr(first, save)()
+            with pytest.raises(TargetBusy):
+                tp.Writer(path, append=True, mode="raw")
+        assert tp.verify(path).images == 1
+        append(path, small_records(1))
+        assert tp.verify(path).images == 2
+
+    def test_two_that_find_nothing_to_append_to(self, tmp_path):
+        path = tmp_path / "images.tych"
+        second = tp.Writer(path, append=True, mode="raw")
+        append(path, small_records(2))
+        second.write(small_records(1)[0].image)
+        with pytest.raises(TargetBusy):
+            second.close()
+        assert tp.verify(path).images == 2
+        assert list(tmp_path.iterdir()) == [path]
+
+    def test_a_forked_child_does_not_keep_the_lock(self, tmp_path):
+        path = tmp_path / "images.tych"
+        append(path, small_records(1))
+        reading, writing = os.pipe()
+        with tp.Writer(path, append=True, mode="raw"):
+            child = os.fork()
+            if child == 0:
+                os.close(writing)
+                os.read(reading, 1)  # until the parent is done
+                os._exit(0)
+        append(path, small_records(1))
+        os.close(writing)
+        os.close(reading)
+        os.waitpid(child, 0)
+        assert tp.verify(path).images == 2
+
+    def test_a_kill_lifts_the_lock_though_a_child_lives_on(self, tmp_path):
+        path = tmp_path / "images.tych"
+        append(path, small_records(1))
+        reading, writing = os.pipe()
+        ready, begun = os.pipe()
+        parent = os.fork()
+        if parent == 0:
+            writer = tp.Writer(path, append=True, mode="raw")
+            if os.fork() == 0:
+                os.close(writing)
+                writer.abort()  # it is not this process's: nothing is cut
+            os.write(begun, b"?")
+            os.read(reading, 1)
+            os._exit(0)
+        assert len(os.read(ready, 1) + os.read(ready, 1)) == 2
+        with pytest.raises(TargetBusy):
+            append(path, [])
+        os.kill(parent, signal.SIGKILL)
+        os.waitpid(parent, 0)
+        append(path, small_records(1))
+        for descriptor in (reading, writing, ready, begun):
+            os.close(descriptor)
+        assert tp.verify(path).images == 2
+
+    def test_an_error_of_the_stream_lifts_the_lock(self, tmp_path):
+        path = tmp_path / "images.tych"
+        path.write_bytes(b"GIF89a" + bytes(100))
+        for _ in range(2):
+            with pytest.raises(tp.NotTriptych):
+                tp.Writer(path, append=True, mode="raw")
+        assert path.read_bytes() == b"GIF89a" + bytes(100)
+
+    def test_a_fifo(self, tmp_path):
+        os.mkfifo(tmp_path / "fifo")
+        with pytest.raises(tp.InvalidOption, match="fifo is none"):
+            tp.Writer(tmp_path / "fifo", append=True, mode="raw")

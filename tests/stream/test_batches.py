@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -83,6 +84,23 @@ def test_the_limit_holds_for_batches():
     assert len(reader.read_batch(range(7))) == 7
     with pytest.raises(tp.LimitExceeded):
         reader.read_batch(range(11), np.zeros((11, 8, 8, 3), np.uint8))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_limit_holds_before_anything_is_allocated(threads):
+    side = 1000
+    some_records = [Record(np.full((side, side), number, np.uint8)) for number in range(2)]
+    stream = write_stream(some_records, mode="kmeans", lossless=True, frame_images=1)
+    reader = tp.Reader(stream, tp.Limits(decoded_bytes=2 * side * side), threads=threads)
+    assert len(reader[:]) == 2  # what decoding needs at first is there now
+    tracemalloc.start()
+    try:
+        for numbers in ([0] * 50, [0, 1] * 25):
+            with pytest.raises(tp.LimitExceeded, match="decoded_bytes"):
+                reader.read_batch(numbers)
+        assert tracemalloc.get_traced_memory()[1] < 5 * side * side
+    finally:
+        tracemalloc.stop()
 
 
 def test_frames_are_opened_once_for_many_threads(monkeypatch):

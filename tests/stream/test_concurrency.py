@@ -16,6 +16,7 @@ import triptych as tp
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import BOOK, Record, records, same_images, small_records, write_stream
+from triptych.errors import ReaderClosed
 from triptych.parallel import OrderedPool
 
 
@@ -134,11 +135,38 @@ def test_fork_while_another_thread_reads(tmp_path):
     """A lock that a thread of the parent held is held for ever in the child, unless it is made anew."""
     path = tmp_path / "images.tych"
     write_stream(small_records(40), path, frame_images=2)
-    with tp.Reader(path) as reader, reader._cache._lock, reader._lock:
-        child = multiprocessing.get_context("fork").Process(target=_read_all, args=(reader,))
-        child.start()
-        child.join(60)
-        assert child.exitcode == 0
+    for source in (path, io.BytesIO(path.read_bytes())):
+        with tp.Reader(source) as reader, reader._cache._lock, reader._lock, reader._source._lock:
+            child = multiprocessing.get_context("fork").Process(target=_read_all, args=(reader,))
+            child.start()
+            child.join(60)
+            assert child.exitcode == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize("buffering", [-1, 0])
+def test_forked_children_share_a_file_object(tmp_path, buffering):
+    path = tmp_path / "images.tych"
+    path.write_bytes(b"prefix" + write_stream(small_records(40), frame_images=1))
+    with path.open("rb", buffering) as handle:
+        handle.seek(6)
+        reader = tp.Reader(handle)
+        assert len(reader) == 40
+        context = multiprocessing.get_context("fork")
+        children = [context.Process(target=_read_uncached, args=(reader,)) for _ in range(2)]
+        for child in children:
+            child.start()
+        _read_uncached(reader)
+        for child in children:
+            child.join(60)
+        assert [child.exitcode for child in children] == [0, 0]
+        assert handle.tell() == 6
+
+
+def _read_uncached(reader):
+    for _ in range(10):
+        reader._cache._after_fork()
+        _read_all(reader)
 
 
 def test_reader_travels_to_a_spawned_process(tmp_path):
@@ -277,3 +305,26 @@ def test_the_cache_is_bounded(monkeypatch):
             assert (reader[number] == number).all()
             assert reader._cache._nbytes <= 20_000
             assert reader._cache._nbytes == sum(frame.nbytes for frame in reader._cache._frames.values())
+
+
+def test_a_closed_reader(tmp_path):
+    path = tmp_path / "images.tych"
+    write_stream(small_records(4), path, frame_images=1)
+    for source in (path, path.read_bytes()):
+        reader = tp.Reader(source)
+        assert reader[0] is not None
+        images = iter(reader)
+        next(images)
+        reader.close()
+        with pytest.raises(ReaderClosed, match="the Reader is closed"):
+            next(images)
+        for ask in (len, list, tp.Reader.keys, lambda reader: reader[0]):
+            with pytest.raises(ReaderClosed, match="the Reader is closed"):
+                ask(reader)
+
+
+def test_a_key_that_no_image_can_have():
+    reader = tp.Reader(write_stream([Record(np.zeros((2, 2), np.uint8), {"key": "one"})]))
+    assert "\ud800" not in reader
+    with pytest.raises(tp.KeyMissing):
+        reader["\ud800"]

@@ -113,6 +113,22 @@ def test_damage_in_an_indexed_frame_leaves_the_numbers_alone():
     assert "offset" in str(caught.value)
 
 
+def test_a_key_gives_the_first_image_that_is_whole():
+    twice = [Record(record.image, {"key": "same"}) for record in small_records(2)]
+    damaged = bytearray(write_stream([*twice, Record(twice[0].image, {"key": "once"})], frame_images=1))
+    for start, stop, _ in frames_of(damaged)[0:3:2]:  # the first and the last image
+        assert start
+        damaged[stop - 1] ^= 1
+    reader = tp.Reader(damaged, damage="skip")
+    assert "same" in reader
+    assert values([reader["same"]]) == [1]
+    for key, arguments in (("once", {"damage": "skip"}), ("same", {})):
+        with pytest.raises(tp.ChecksumMismatch):
+            tp.Reader(damaged, **arguments)[key]
+    with pytest.raises(tp.KeyMissing):
+        reader["another"]
+
+
 @pytest.mark.parametrize("threads", [1, 2, 8])
 def test_the_frames_before_damage_come_first(threads):
     damaged = bytearray(PLAIN)

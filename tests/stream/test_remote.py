@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 
@@ -37,7 +37,18 @@ class Server(ThreadingHTTPServer):
         self.requests = []
         self.knows_ranges = True
         self.cut_after = None
+        self.n_sent = 0
         self.url = f"http://127.0.0.1:{self.server_port}/images.tych"
+
+
+class Zeros:
+    """So many zeros."""
+
+    def __init__(self, size):
+        self.size = size
+
+    def __len__(self):
+        return self.size
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -74,7 +85,12 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in {"Content-Length": len(data), "Accept-Ranges": "bytes", **dict(headers)}.items():
             self.send_header(name, str(value))
         self.end_headers()
-        if body:
+        if body and isinstance(data, Zeros):
+            self.close_connection = True
+            with suppress(ConnectionError):
+                while self.server.n_sent < len(data):
+                    self.server.n_sent += self.wfile.write(bytes(BLOCK))
+        elif body:
             cut = self.server.cut_after
             self.wfile.write(data if cut is None else data[:cut])
             if cut is not None:
@@ -232,6 +248,20 @@ class TestFailures:
             server.knows_ranges = False
             with pytest.raises(RemoteError, match="no ranges"):
                 tp.Reader(server.url)
+
+    def test_a_server_without_ranges_is_not_listened_to(self):
+        size = 1 << 28  # far more than a connection buffers
+        with served(Zeros(size)) as server:
+            server.knows_ranges = False
+            with pytest.raises(RemoteError, match="no ranges"):
+                tp.Reader(server.url)
+            assert server.requests == [None, (0, size)]
+        assert server.n_sent < size // 4
+
+    def test_a_small_stream_needs_no_ranges(self):
+        with served(write_stream(small_records(9), frame_images=2)) as server:
+            server.knows_ranges = False
+            assert same_images(tp.Reader(server.url)[:], small_records(9))
 
     def test_a_connection_that_is_lost(self):
         with served(STREAM) as server, tp.Reader(server.url) as reader:

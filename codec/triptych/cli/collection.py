@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 from triptych.cli.failures import CommandError, Failures, complain
 from triptych.cli.inputs import UNREADABLE, Input, Inputs, Picture, load_all
 from triptych.cli.meter import Meter
-from triptych.errors import DictionaryMismatch, TriptychError, Truncated
+from triptych.errors import DictionaryMismatch, FormatError, TriptychError, Truncated
 
 if TYPE_CHECKING:
     from triptych.dictionary import Dictionary
@@ -94,15 +94,26 @@ def select_inputs(inputs: Inputs, shard: tuple[int, int] | None, resumed: str | 
 
 
 def _keys_of(stream: str) -> list[str]:
-    """Give the keys of a stream that may be torn, or not there."""
+    """Give the keys of a stream that may be torn, or not there; one that is damaged otherwise is refused."""
     from triptych.reader import Reader
 
     try:
-        # Damage that is not a torn tail is for the Writer to refuse.
         with Reader(stream, damage="skip") as reader:
-            return reader.keys()
+            keys = reader.keys()
+        size = os.path.getsize(stream)
     except (FileNotFoundError, Truncated):
         return []
+    # Where an index is whole the Writer looks at nothing before it, and the lost images would come twice.
+    for damage in reader.damage:
+        if not isinstance(damage.error, Truncated) or damage.stop < size:
+            raise CommandError(
+                stream,
+                FormatError(
+                    f"bytes {damage.start:,} to {damage.stop:,} are damaged ({damage.error}), so nothing is "
+                    "added; `triptych decode` gives the images that are whole; encode into another stream"
+                ),
+            )
+    return keys
 
 
 @dataclass

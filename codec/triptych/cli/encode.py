@@ -67,8 +67,8 @@ def encode_command(
 
     A run with --resume can be stopped in any way, and called again: images whose keys the stream has are
     skipped. Call it with the same inputs: keys are as short as the inputs allow, so with other inputs an
-    image may have another key, and be stored twice. What is written stands under the name OUT from the first frame on, each frame as soon as it is
-    encoded, and is synced to the disk every 10 seconds.
+    image may have another key, and be stored twice. What is written stands under the name OUT from the first
+    frame on, each frame as soon as it is encoded, and is synced to the disk every 10 seconds.
 
     In mode auto some of the images are tried under the panels that could serve them, and the one that meets
     the target in the fewest bytes (without a target: what PCA shows at the quality) takes all of them; where
