@@ -36,8 +36,8 @@ I32 = npt.NDArray[np.int32]
 
 DEFAULT_QUALITY = 50
 REALISM = 0.75
-"""What mode "gan" shows by default: a network that had no part in training likes it best on photographs, and as
-well as any on faces."""
+"""What mode "gan" shows by default: a network that had no part in training likes it best on photographs, and
+as well as any on faces."""
 FRAME_IMAGES, FRAME_PIXELS = 512, 1 << 22
 """A frame has at most so many images by default, and about so many pixels."""
 
