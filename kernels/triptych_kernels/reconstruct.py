@@ -19,22 +19,26 @@ UNIT = 1 << 16
 
 
 @inline
-def _add_four(scores: I16, image: int, four: I64, basis: I16, first: int, sums: I32, row: int) -> None:
+def _add_four(
+    scores: I16, image: int, four: I64, basis: I16, first: int, n: int, sums: I32, row: int
+) -> None:
     """Add four rows at once, so that the sums are read and written a quarter as often."""
     a, b, c, d = uint64(four[0]), uint64(four[1]), uint64(four[2]), uint64(four[3])
     s_a, s_b = int32(scores[image, a]), int32(scores[image, b])
     s_c, s_d = int32(scores[image, c]), int32(scores[image, d])
-    for i in range(uint64(sums.shape[1])):
+    for i in range(uint64(n)):
         at = uint64(first) + i
         total = s_a * int32(basis[a, at]) + s_b * int32(basis[b, at])
         sums[row, i] += int32(total + s_c * int32(basis[c, at]) + s_d * int32(basis[d, at]))
 
 
 @kernel
-def add_components(scores: I16, image: int, odd: U8, basis: I16, first: int, four: I64, sums: I32) -> None:
-    """Add one image's scores times some columns of the basis to sums i32 (2, m): even rows, odd rows.
+def add_components(
+    scores: I16, image: int, odd: U8, basis: I16, first: int, n: int, four: I64, sums: I32
+) -> None:
+    """Add one image's scores times n columns of the basis to sums i32 (2, >= n): even rows, odd rows.
 
-    IN scores i16 (n, K), odd u8 (K), basis i16 (>= K, d), first: its first column. four i64 (4): work.
+    IN scores i16 (m, K), odd u8 (K), basis i16 (>= K, d), first: its first column. four i64 (4): work.
     The caller has seen to it that the sum over components of |score| * (greatest |entry| of its row) is at
     most 2^30, so no partial sum leaves int32.
     """
@@ -45,13 +49,13 @@ def add_components(scores: I16, image: int, odd: U8, basis: I16, first: int, fou
                 four[n_waiting] = j
                 n_waiting += 1
                 if n_waiting == 4:
-                    _add_four(scores, image, four, basis, first, sums, row)
+                    _add_four(scores, image, four, basis, first, n, sums, row)
                     n_waiting = 0
         for waiting in range(n_waiting):
-            j = uint64(four[waiting])
-            score = int32(scores[image, j])
-            for i in range(uint64(sums.shape[1])):
-                sums[row, i] += score * int32(basis[j, uint64(first) + i])
+            last = uint64(four[waiting])
+            score = int32(scores[image, last])
+            for i in range(uint64(n)):
+                sums[row, i] += score * int32(basis[last, uint64(first) + i])
 
 
 @inline
@@ -75,19 +79,19 @@ def _show_row(
 
 
 @kernel
-def show_image(sums: I32, mean: I32, factor: int, shift: int, out: U8) -> None:
+def show_image(sums: I32, n: int, mean: I32, factor: int, shift: int, channels: int, rows: U8) -> None:
     """Turn sums into pixels: mean + (sum * factor >> 16), rounded at `shift` fraction bits, clamped.
 
-    IN sums i32 (2, h * w2 * c), mean i32 (h * w2 * c), where w2 is the width of out, or half of it, rounded
-    up, in a mirrored basis; shift 4 to 12. OUT out u8 (h, w, c). |even| + |odd| <= 2^30, |mean| < 2^21 and
+    IN sums i32 (2, >= h * n), mean i32 (h * n), n what is stored of a row of pixels: w * c, or the left half
+    in a mirrored basis; shift 4 to 12. OUT rows u8 (h, w * c). |even| + |odd| <= 2^30, |mean| < 2^21 and
     factor < 2^33: products fit i64, and where the factor is UNIT all fits i32.
+
+    Rows of pixels are flat, as a reshape in a kernel would divide in floats.
     """
-    height, width, channels = out.shape
-    rows = out.reshape(height, width * channels)
-    n = sums.shape[1] // height
     even, odd = sums[0], sums[1]
+    width = rows.shape[1] // channels
     n_mirrored = width - n // channels
-    for y in range(height):
+    for y in range(rows.shape[0]):
         row = rows[y]
         if n_mirrored > 0:
             # The right half is made in the place of the left one, and turned around into its own.
@@ -114,9 +118,10 @@ def show_images(
     shift: int,
     four: I64,
     sums: I32,
+    channels: int,
     out: U8,
 ) -> None:
-    """Do both for several images: out u8 (m, h, w, c) shows images i64 (m).
+    """Do both for several images: out u8 (m, h, w * c) shows images i64 (m).
 
     four i64 (4) and sums i32 (2, n) are work. n, a multiple of what is stored of a row of pixels, is how much
     is done at a time: few enough that the sums stay in the nearest cache, and the basis's columns near by.
@@ -127,11 +132,10 @@ def show_images(
     for top in range(0, height, step):
         bottom = min(height, top + step)
         first, end = top * stored, bottom * stored
-        part = sums.reshape(-1)[: 2 * (end - first)].reshape(2, end - first)
         for k in range(len(images)):
-            part[:] = 0
-            add_components(scores, images[k], odd, basis, first, four, part)
-            show_image(part, mean[first:end], factor, shift, out[k, top:bottom])
+            sums[:] = 0
+            add_components(scores, images[k], odd, basis, first, end - first, four, sums)
+            show_image(sums, stored, mean[first:end], factor, shift, channels, out[k, top:bottom])
 
 
 def work_for(stored: int, height: int) -> tuple[I64, I32]:

@@ -52,15 +52,19 @@ def test_reconstruction(seed, n_components, height, width, channels, mirrored, s
     rows_flat, by_image = rows.reshape(n_components, -1), np.ascontiguousarray(scores.T)
     sums = np.zeros((2, center.size), np.int32)
     four = np.zeros(4, np.int64)
-    add_components(by_image, 1, odd, rows_flat, 0, four, sums)
+    add_components(by_image, 1, odd, rows_flat, 0, center.size, four, sums)
     out = np.zeros((height, width, channels), np.uint8)
-    show_image(sums, center.reshape(-1), factor, shift, out)
+    flat = out.reshape(height, -1)
+    show_image(sums, stored * channels, center.reshape(-1), factor, shift, channels, flat)
     assert (out == twin.show(scores[:, 1], odd, rows, center, factor, shift, width)).all()
     # So many rows at a time: all, or fewer, also such that the last ones are fewer still.
     work = np.zeros((2, int(rng.integers(1, height + 1)) * stored * channels), np.int32)
     several = np.zeros((3, *out.shape), np.uint8)
     order = np.array([1, 0, 1])
-    show_images(by_image, order, odd, rows_flat, center.reshape(-1), factor, shift, four, work, several)
+    flat = several.reshape(3, height, -1)
+    show_images(
+        by_image, order, odd, rows_flat, center.reshape(-1), factor, shift, four, work, channels, flat
+    )
     assert (several[[0, 2]] == out).all()
     assert (several[1] == twin.show(scores[:, 0], odd, rows, center, factor, shift, width)).all()
 

@@ -308,7 +308,8 @@ class OpenFrame:
             self._factor,
             basis.shift,
             *reconstruct.work_for(basis.center.size, basis.shape.height),
-            out,
+            basis.shape.channels,
+            out.reshape(len(out), basis.shape.height, -1),  # it is contiguous: a view
         )
 
 
