@@ -1,6 +1,7 @@
 """What all tests share: the raw mode of `rawmode`, Hypothesis profiles, slow tests last."""
 
 import os
+import signal
 
 import pytest
 import rawmode  # noqa: F401  (registers the mode)
@@ -11,6 +12,9 @@ settings.register_profile(
 )
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+# What a shell starts in the background ignores interrupts, and so would the processes that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)

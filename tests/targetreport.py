@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 
 import numpy as np
+from elsewhere import lines_with_floats
 from indexed import MAP_KINDS, MAP_PLANS, PLANS, make_map, make_palette, shapes_of
 from smallbook import photograph, small_dictionary
 from triptych.dictionary import Dictionary
@@ -178,10 +178,10 @@ def compiled():
         for number, signature in enumerate(kernel.signatures):
             if kernel in SEARCHING_KERNELS and "Search(" in str(signature):
                 continue
-            lines = kernel.inspect_llvm(signature).splitlines()
+            code = kernel.inspect_llvm(signature)
             found[f"{kernel.__name__} {number}"] = {
-                "functions": sum(line.startswith("define ") for line in lines),
-                "floats": [line for line in lines if re.search(r"\b(half|float|double|fp128)\b", line)],
+                "functions": sum(line.startswith("define ") for line in code.splitlines()),
+                "floats": lines_with_floats(code),
             }
     return found
 

@@ -24,6 +24,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -127,7 +128,7 @@ def crash(
     seed: int = 0,
     longest: float = 0.4,
     images_per_stream: int = 3000,
-    options: dict[str, object] | None = None,
+    options: dict[str, Any] | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> int:
     """Kill so many children; give how many images were flushed in all.
@@ -153,7 +154,7 @@ def crash(
             total += present
             path, flushed = folder / f"crash-{kill + 1}.tych", 0
     warnings.simplefilter("ignore", RuntimeWarning)
-    with tp.Writer(path, append=True, **(options or {})) as writer:  # type: ignore[arg-type]
+    with tp.Writer(path, append=True, **(options or {})) as writer:
         writer.write(image_of(flushed), key=key_of(flushed))
     if check(path, flushed + 1) != flushed + 1 or tp.verify(path).images != flushed + 1:
         raise CrashError("the stream cannot be continued after the last kill")

@@ -1,14 +1,10 @@
 """The integer context network: against its twin, at its bounds, there and back, on whatever bytes come."""
 
 import json
-import os
-import re
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from elsewhere import floats_of, plain_cpu, run_script
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import contextnet as twin
@@ -20,7 +16,6 @@ from triptych.modes import latents as coder
 from triptych.modes.latents import Grid, build_body, parse_body
 from triptych_kernels import contextnet
 
-ROOT = Path(__file__).resolve().parents[2]
 KERNELS = (contextnet.walk, contextnet.decode)
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -225,26 +220,7 @@ def report():
 @pytest.mark.slow
 def test_another_target_gives_the_same_bytes_without_a_float(tmp_path):
     """A plain CPU, every index checked; kernels are compiled anew, so that their code can be looked at."""
-    folders = [str(ROOT / name) for name in ("codec", "kernels", "tools", "tests")]
-    environment = {
-        "PYTHONPATH": os.pathsep.join(folders),
-        "NUMBA_CPU_NAME": "generic",
-        "NUMBA_CPU_FEATURES": "",
-        "NUMBA_BOUNDSCHECK": "1",
-        "NUMBA_CACHE_DIR": str(tmp_path),
-    }
-    finished = subprocess.run(
-        [sys.executable, __file__], env=os.environ | environment, capture_output=True, text=True, check=False
-    )
-    assert finished.returncode == 0, finished.stderr[-4000:]
-    assert json.loads(finished.stdout) == {"report": report(), "floats": []}
-
-
-def floats(kernel):
-    """Lines of a kernel's LLVM IR that name a float."""
-    lines = [line for s in kernel.signatures for line in kernel.inspect_llvm(s).splitlines()]
-    assert any(line.startswith("define ") for line in lines), "nothing to look at"
-    return [line for line in lines if re.search(r"\b(half|float|double|fp128)\b", line)]
+    assert run_script(__file__, **plain_cpu(tmp_path)) == {"report": report(), "floats": []}
 
 
 def test_kernels_return_integers():
@@ -256,4 +232,6 @@ def test_kernels_return_integers():
 
 
 if __name__ == "__main__":
-    print(json.dumps({"report": report(), "floats": [line for kernel in KERNELS for line in floats(kernel)]}))
+    print(
+        json.dumps({"report": report(), "floats": [line for kernel in KERNELS for line in floats_of(kernel)]})
+    )

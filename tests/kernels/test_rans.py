@@ -5,22 +5,17 @@ Run as a script, this prints what `report` finds: it can be run where numba comp
 
 import hashlib
 import json
-import os
-import re
-import subprocess
-import sys
-from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
+from elsewhere import floats_of, plain_cpu, run_script
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from reference import rans as twin
 from triptych_kernels import avx2, staticrans, tablerans
 from triptych_kernels.status import BAD_SYMBOL, INPUT_EXHAUSTED, OK, OUTPUT_FULL, TAIL_MISMATCH
 
-ROOT = Path(__file__).resolve().parents[2]
 CODES = {"exhausted": INPUT_EXHAUSTED, "tail": TAIL_MISMATCH, "symbol": BAD_SYMBOL}
 KERNELS = (
     staticrans.count_symbols,
@@ -515,34 +510,9 @@ def damaged(rng, message):
         yield bytes(copy[: len(copy) if rng.random() < 0.6 else rng.integers(len(copy))])
 
 
-def floats(kernel):
-    """Give the lines of a kernel's LLVM IR that name a float."""
-    lines = [line for s in kernel.signatures for line in kernel.inspect_llvm(s).splitlines()]
-    assert any(line.startswith("define ") for line in lines), "nothing to look at"
-    return [line for line in lines if re.search(r"\b(half|float|double|fp128)\b", line)]
-
-
-def run(**environment):
-    folders = [str(ROOT / name) for name in ("kernels", "tests")]
-    finished = subprocess.run(
-        [sys.executable, __file__],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(folders)} | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stderr[-4000:]
-    return json.loads(finished.stdout)
-
-
 @pytest.mark.slow
 def test_another_target_gives_the_same_bytes_and_no_index_is_out_of_bounds(tmp_path):
-    there = run(
-        NUMBA_CPU_NAME="generic",
-        NUMBA_CPU_FEATURES="",
-        NUMBA_BOUNDSCHECK="1",
-        NUMBA_CACHE_DIR=str(tmp_path),
-    )
+    there = run_script(__file__, **plain_cpu(tmp_path))
     assert there == {"report": report(), "floats": [], "vectors": False}
 
 
@@ -557,7 +527,7 @@ def test_no_float_in_the_vectors():
         fresh = numba.njit(kernel.py_func)
         for signature in kernel.signatures:
             fresh.compile(signature)
-        assert floats(fresh) == []
+        assert floats_of(fresh) == []
 
 
 def test_kernels_return_integers():
@@ -570,5 +540,5 @@ def test_kernels_return_integers():
 
 if __name__ == "__main__":
     digest = report()
-    seen = [line for kernel in KERNELS for line in floats(kernel)]
+    seen = [line for kernel in KERNELS for line in floats_of(kernel)]
     print(json.dumps({"report": digest, "floats": seen, "vectors": avx2.available()}))

@@ -4,29 +4,10 @@
 A decoder without a compiler is `tools/minidecode.py`.
 """
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+import targetreport
+from elsewhere import plain_cpu, run_script
 from targetreport import CODING_KERNELS, pca_report, report
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def run(**environment):
-    folders = [str(ROOT / name) for name in ("codec", "kernels", "tools", "tests")]
-    finished = subprocess.run(
-        [sys.executable, ROOT / "tests" / "targetreport.py"],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(folders)} | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stderr[-4000:]
-    return json.loads(finished.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +27,7 @@ def elsewhere(tmp_path_factory):
     One process for both, as compiling takes most of its time. The checks stand in all that is Python; the
     places that the intrinsics read and write are computed there.
     """
-    return run(
-        NUMBA_CPU_NAME="generic",
-        NUMBA_CPU_FEATURES="",
-        NUMBA_BOUNDSCHECK="1",
-        NUMBA_CACHE_DIR=str(tmp_path_factory.mktemp("cache")),
-    )
+    return run_script(targetreport.__file__, **plain_cpu(tmp_path_factory.mktemp("cache")))
 
 
 def test_all_plans_round_trip(here):
@@ -69,7 +45,7 @@ def test_the_same_bytes_twice_in_a_process(here):
 
 @pytest.mark.slow
 def test_the_same_bytes_in_a_fresh_process(here, pca_here):
-    there = run()
+    there = run_script(targetreport.__file__)
     assert there["report"] == here
     assert there["pca"] == pca_here
 

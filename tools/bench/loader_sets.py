@@ -161,13 +161,14 @@ def resume(folder: Path, n_workers: int, seed: int) -> bool:
     """Say whether our iterable dataset, stopped within an epoch and made anew, gives what was left."""
     whole = [batch.clone() for batch in make_ours_iterable(folder, n_workers, seed)]
     n_before = len(whole) // 2
-    loader = make_ours_iterable(folder, n_workers, seed)
+    loader, again = (make_ours_iterable(folder, n_workers, seed) for _ in range(2))
+    stopped: Any = loader.dataset
+    resumed: Any = again.dataset
     batches = iter(loader)
     for _ in range(n_before):
         next(batches)
-    state = loader.dataset.state_after(loader, n_before)  # type: ignore[attr-defined]
+    state = stopped.state_after(loader, n_before)
     del batches
-    again = make_ours_iterable(folder, n_workers, seed)
-    again.dataset.load_state_dict(state)  # type: ignore[attr-defined]
+    resumed.load_state_dict(state)
     rest = list(again)
     return len(rest) == len(whole) - n_before and all(map(torch.equal, rest, whole[n_before:]))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bench import stores
 from bench.measure import Pixels
+from bench.peers import Peer
 from bench.stores import Opened, Store, decode_image, encode_webp, fill
 
 # Shards and datasets of WebP files.
@@ -97,16 +98,11 @@ MDS = Store(
 
 def _ffcv_version() -> str:
     import_module("ffcv")
-    raise ImportError("ffcv is here, and this bench has no code for it: it could not be installed to test it")
+    raise ImportError("ffcv is here, but this bench has no code for it")
 
 
-@contextmanager
-def _open_nothing(folder: Path) -> Iterator[Opened]:
-    raise NotImplementedError
-    yield
-
-
-FFCV = Store("FFCV", "", _ffcv_version, lambda images, folder: None, _open_nothing)
+FFCV = Peer("FFCV", "", _ffcv_version)
+"""It could not be installed, so there is no store: a row that says so."""
 
 
 # Arrays in chunks.

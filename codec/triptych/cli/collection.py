@@ -1,10 +1,10 @@
 """Encoding a collection: images are read, encoded and written in a bounded pipeline, in order.
 
 `choose_panel` looks at some of them and says which panel serves them all (mode auto). `select_inputs` leaves
-out what other machines encode (`--shard`) and what the stream to be continued has
-(`--resume`). `Collection.encode` reads the rest in threads and hands them to one `Writer`, which encodes them
-in threads or on an engine. The bytes are the same for any number of threads and any engine. What fails is
-reported by name; the rest is written.
+out what other machines encode (`--shard`) and what the stream to be continued has (`--resume`).
+`Collection.encode` reads the rest in threads and hands them to one `Writer`, which encodes them in threads or
+on an engine. The bytes are the same for any number of threads and any engine. What fails is reported by name;
+the rest is written.
 """
 
 from __future__ import annotations
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 CHECKPOINT_SECONDS = 10.0
 """With `--resume`, what is written is made durable so often. No byte depends on it."""
-
-
 SAMPLE_IMAGES, SAMPLE_PIXELS = 32, 1 << 18
 """A collection is judged by so many images, evenly spaced, while they have no more pixels together."""
 
@@ -147,8 +145,7 @@ class Collection:
 
                 engine = stack.enter_context(open_engine(self.engine))
             meter = stack.enter_context(Meter(len(self.inputs)))
-            check = self._check_lossless if self.options.get("lossless") else None
-            pictures = stack.enter_context(closing(load_all(self.inputs, self.failures, self.threads, check)))
+            pictures = stack.enter_context(closing(load_all(self.inputs, self.failures, self.threads)))
             writer: Writer | None = None
             try:
                 for each, picture in pictures:
@@ -205,16 +202,6 @@ class Collection:
             if self.about.items() <= reader.metadata.items():
                 return None
         return self.about
-
-    def _check_lossless(self, pixels: Pixels) -> None:
-        """Refuse an image that cannot be exact.
-
-        The Writer would find that out only with the whole frame, and leave out the other images with it.
-        """
-        from triptych.modes.kmeans import check_lossless
-        from triptych.options import make_options
-
-        check_lossless(pixels, make_options(self.options), self.dictionary)
 
     def _write(self, writer: Writer, each: Input, picture: Picture) -> None:
         """Hand over an image; count it, or the failure that is its own."""

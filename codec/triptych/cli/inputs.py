@@ -16,7 +16,6 @@ import warnings
 from array import array
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple, overload
 
@@ -233,7 +232,9 @@ def _distinct_keys(paths: Sequence[str], roots: Sequence[int]) -> list[str]:
     levels = bytearray(len(keys))
     while True:
         seen: set[str] = set()
-        repeated = {key for key in keys if key in seen or seen.add(key)}  # type: ignore[func-returns-value]
+        repeated: set[str] = set()
+        for key in keys:
+            (repeated if key in seen else seen).add(key)
         clashes = [
             number
             for number, key in enumerate(keys)
@@ -246,14 +247,10 @@ def _distinct_keys(paths: Sequence[str], roots: Sequence[int]) -> list[str]:
             keys[number] = _key(paths[number], roots[number], levels[number])
 
 
-Check = Callable[["Pixels"], None]
-"""Raises an `EncodeError` where an image cannot be used."""
-
-
 def load_all(
-    inputs: Sequence[Input], failures: Failures, threads: int = 1, check: Check | None = None
+    inputs: Sequence[Input], failures: Failures, threads: int = 1
 ) -> Generator[tuple[Input, Picture]]:
-    """Read images, in order; those that cannot be read, or that fail the check, go to `failures`.
+    """Read images, in order; those that cannot be read go to `failures`.
 
     Up to two images a thread are read before they are asked for; with one thread none, and no thread is
     started.
@@ -261,7 +258,7 @@ def load_all(
     from triptych.parallel import ordered_map
 
     with _no_bomb_warning():
-        for each, result in ordered_map(partial(_try_load, check), inputs, threads):
+        for each, result in ordered_map(_try_load, inputs, threads):
             if not isinstance(result, Picture):
                 failures.add(each.name, result)
                 continue
@@ -270,14 +267,11 @@ def load_all(
             yield each, result
 
 
-def _try_load(check: Check | None, each: Input) -> tuple[Input, Picture | Exception]:
+def _try_load(each: Input) -> tuple[Input, Picture | Exception]:
     try:
-        picture = each.load()
-        if check is not None:
-            check(picture.pixels)
+        return each, each.load()
     except UNREADABLE as error:
         return each, error
-    return each, picture
 
 
 @contextmanager

@@ -209,19 +209,19 @@ def _fit_refined(
     source, held = _divide(images, whole, device)
     schedule = _schedule((WHOLE_SCHEDULE if whole else PATCH_SCHEDULE) | REFINED_SCHEDULE, training)
 
-    def measure(part: Tensor, level: Tensor) -> Objective:
+    def search(part: Tensor, level: Tensor) -> Tensor:
         with torch.no_grad():
             symbols = codec.quantize(codec.latents(part, level), level)
-        return codec.measure(part, level, refine(codec, part, symbols, level, training.refined))
+        return refine(codec, part, symbols, level, training.refined)
 
     def step(part: Tensor) -> tuple[Tensor, dict[str, float]]:
         level = _random_levels(codec, part)
-        with torch.no_grad():
-            symbols = codec.quantize(codec.latents(part, level), level)
-        symbols = refine(codec, part, symbols, level, training.refined)
-        error = (codec.generate(symbols, level) - part).square().flatten(1).sum(1)
+        error = (codec.generate(search(part, level), level) - part).square().flatten(1).sum(1)
         loss = (error * codec.weights(level).sqrt()).mean() / part[0, 0].numel() ** 0.5 / 2
         return loss, {"loss": loss.item()}
+
+    def measure(part: Tensor, level: Tensor) -> Objective:
+        return codec.measure(part, level, search(part, level))
 
     trainer = Trainer(
         codec.generator,

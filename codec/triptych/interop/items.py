@@ -56,7 +56,7 @@ class Opened:
         return self.source, self.reading
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.__init__(*state)  # type: ignore[misc]
+        self.__init__(*state)  # type: ignore[misc]  # nothing that travels is more than its arguments
 
     def __del__(self) -> None:
         self.close()

@@ -132,7 +132,7 @@ class TriptychIterableDataset(IterableDataset[Any]):
         self._share()
 
     def _share(self) -> None:
-        self._shared.share_memory_()  # type: ignore[no-untyped-call]
+        self._shared.share_memory_()  # type: ignore[no-untyped-call]  # torch states no types for it
 
     def __len__(self) -> int:
         """Images of this rank in an epoch."""

@@ -100,7 +100,7 @@ class TriptychCodec(ArrayBytesCodec):
         return self
 
     def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
-        """Raise: it depends on the pixels."""
+        """Raise what zarr expects of a codec of no fixed size: that depends on the pixels."""
         raise NotImplementedError
 
     async def _encode_single(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:

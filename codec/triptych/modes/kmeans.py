@@ -167,12 +167,6 @@ class KMeans:
         return facts
 
 
-def check_lossless(image: Pixels, options: Options, dictionary: Dictionary | None) -> None:
-    """Raise TooManyColors where `lossless` cannot hold an image, before it is put in a frame with others."""
-    palette = None if dictionary is None else dictionary_colors(dictionary)
-    _reduce(Picture(image, options), palette, 0.0)
-
-
 def _reduce(picture: Picture, palette: Colors | None, strength: float) -> Indexed:
     """Map a picture to the dictionary's palette, exactly, or to a palette of its own."""
     options = picture.options

@@ -224,7 +224,7 @@ class Panel:
         plain = codec.generator if realism < 1 else None
         images = [
             # Both generators are of the codec's own kind: `load_codec` built them for it.
-            codec.generate_with(generator, coordinates, level) * share  # type: ignore[arg-type]
+            codec.generate_with(generator, coordinates, level) * share  # type: ignore[arg-type]  # as said
             for generator, share in ((plain, 1 - realism), (self.loaded.realism, realism))
             if generator is not None and share
         ]
