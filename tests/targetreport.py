@@ -35,7 +35,9 @@ from triptych_kernels import (
     rangecoder,
     reconstruct,
     scores,
+    scoretables,
     spritemap,
+    tablerans,
 )
 
 CODING_KERNELS = (
@@ -56,6 +58,9 @@ CODING_KERNELS = (
     basis.code_image,
     basis.code_fact,
     scores.code_component,
+    scoretables.encode_raw,
+    scoretables.decode,
+    tablerans.decode_symbols,
     reconstruct.show_images,
 )
 """All that decides what is decoded, in either direction."""
@@ -109,7 +114,7 @@ def _pca_frames():
         )
         book = Dictionary.build("components", {}, build_content(a_basis))
         found = rng.laplace(0, 6, (4, 90)).astype(np.int32)
-        for plan in (0, components.SIMILAR):
+        for plan in (components.MIXED, components.SIMILAR, components.TABLES):
             body = components.build_body(components.Coded(66, found), plan, a_basis)
             yield f"components, {mirrored}, plan {plan}", body, [shape] * 90, book
 

@@ -251,15 +251,18 @@ def _components() -> tuple[tp.Dictionary, list[npt.NDArray[np.uint8]]]:
 
 def _components_seeds() -> Iterator[bytes]:
     """Give bodies behind a byte for the number of images."""
-    from triptych.modes.pca import MODE
+    from triptych.fit.basis import load_basis
+    from triptych.modes import components
     from triptych.options import Options
 
     book, pictures = _components()
+    basis = load_basis(book)
     for n in (1, 5, 80):
         for quality in (30, 75, 95):
-            for effort in ("fast", "default"):
-                options = Options(mode="pca", quality=quality, effort=effort)
-                yield bytes([n - 1]) + MODE.encode_frame(pictures[:n], options, book)
+            body = components.encode_frame(pictures[:n], Options(mode="pca", quality=quality), book)
+            coded = components.parse_body(memoryview(body), n, basis)
+            for plan in (components.MIXED, components.SIMILAR, components.TABLES):
+                yield bytes([n - 1]) + components.build_body(coded, plan, basis)
 
 
 def decode_components(data: bytes) -> None:

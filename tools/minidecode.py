@@ -18,7 +18,7 @@ import sys
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
+from itertools import accumulate, islice, pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -2418,6 +2418,48 @@ class ScoreCoder:
         return -value if negative else value
 
 
+def decode_tables(fields: Fields, deviations: list[int], n: int) -> list[list[int]]:
+    """Decode scores under tables, component by component (8.6)."""
+    first, listed = fields.u8(), fields.u8()
+    if first + listed > 32:
+        raise Invalid("a table of no class")
+    weights: list[list[int]] = [[] for _ in range(32)]
+    for c in range(first, first + listed):
+        weights[c] = list(fields.take(fields.u8()))
+        if len(weights[c]) > 56:
+            raise Invalid("a table of more tokens than there are")
+    tables = []
+    for row in (row or [255] * 56 for row in weights):
+        shares = [POWER[w & 15] << (w >> 4) if w else 0 for w in row]
+        table = [1 + share * (65535 - len(row)) // max(sum(shares), 1) for share in shares]
+        tables.append([*table, 65536 - sum(table)])
+    decoder = StateDecoder(fields.take(fields.varint()), 4)
+    bits = iter([byte >> k & 1 for byte in fields.rest() for k in range(8)])
+    activity, rows = [819] * n, []
+    for x in deviations:
+        row = []
+        for i, a in enumerate(activity):
+            t = a.bit_length() - 1
+            token = decoder.number(0, tables[clamp((x + 16 * t + ((a << 4 >> t) & 15) - 80) >> 3, 0, 31)])
+            if not 0 <= token < 56:
+                raise Invalid("a token that is none")
+            m = max((token >> 2) - 1, 0)
+            raw = list(islice(bits, m + 1 if token else 0))
+            if len(raw) < (m + 1 if token else 0):
+                raise Invalid("raw bits that end before the last score")
+            v = token
+            if token >= 4:
+                v = ((token & 3) + 4 << m) + sum(bit << k for k, bit in enumerate(raw[1:]))
+            row.append(-v if raw and raw[0] else v)
+            u = v * POWER[-x & 15] << 6 >> 12 - (-x >> 4)
+            activity[i] = max(1, a + (min(u, 16384) - a >> 5))
+        rows.append(row)
+    decoder.finish()
+    if any(bits):
+        raise Invalid("bits behind the last score")
+    return rows
+
+
 def decode_components(
     body: bytes, shapes: list[tuple[int, int, int]], content: bytes
 ) -> list[npt.NDArray[np.uint8]]:
@@ -2429,13 +2471,17 @@ def decode_components(
     fields, n = Fields(body), len(shapes)
     plan, step, coded = fields.u8(), fields.u8(), fields.varint()
     apart = step - basis.step
-    if plan > 1 or (plan and n > 4096) or abs(apart) > 128 or coded > len(basis.levels):
+    if plan > 2 or (plan == 1 and n > 4096) or abs(apart) > 128 or coded > len(basis.levels):
         raise Invalid("a body whose head means nothing")
-    coder = ScoreCoder(RangeDecoder(fields.rest()), n, plan == 1)
-    for level in basis.levels[:coded]:
-        coder.component(clamp((level - apart) // 8, 0, 31))
-    coder.decoder.finish()
-    scores = np.array(coder.rows, np.int64).reshape(coded, n)
+    if plan == 2:
+        found = decode_tables(fields, [level - apart - 64 for level in basis.levels[:coded]], n)
+    else:
+        coder = ScoreCoder(RangeDecoder(fields.rest()), n, plan == 1)
+        for level in basis.levels[:coded]:
+            coder.component(clamp((level - apart) // 8, 0, 31))
+        coder.decoder.finish()
+        found = coder.rows
+    scores = np.array(found, np.int64).reshape(coded, n)
     rows = basis.rows[:coded].reshape(coded, basis.mean.size)
     peaks = np.abs(rows).max(axis=1, initial=0)
     if np.count_nonzero(scores) > 65536 + 64 * len(body):

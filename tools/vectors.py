@@ -522,6 +522,10 @@ def components_vectors() -> Iterator[tuple[str, Callable[[], Good]]]:
         "components, scores foretold from similar images",
         collection(150, 5, 4, 1, 12), True, 1, {"quality": 80},
     )  # fmt: skip
+    yield "components-tables", lambda: fitted(
+        "components, scores under tables, of up to 8 bits",
+        collection(240, 5, 4, 1, 30), True, 2, {"quality": 90}, effort="fast",
+    )  # fmt: skip
     yield "components-few", lambda: fitted(
         "components, only the first two, a finer step than the dictionary's",
         collection(30, 3, 4, 4), False, 0, {"quality": 50}, n_components=2, quality=81,
@@ -844,10 +848,21 @@ def bad_blocks() -> Iterator[tuple[str, Bad]]:
     yield "blocks-book-bomb", book_of("content that inflates to more than 32 MiB", bomb)
 
 
+def table_body(pictures: Sequence[Pixels], book: tp.Dictionary) -> bytes:
+    """Return a body under tables, however few its scores are."""
+    from triptych.fit.basis import load_basis
+    from triptych.modes import components
+
+    basis = load_basis(book)
+    coded = components.parse_body(memoryview(pca_body(pictures, book)), len(pictures), basis)
+    return components.build_body(coded, components.TABLES, basis)
+
+
 def bad_components() -> Iterator[tuple[str, Bad]]:
     pictures = collection(20, 6, 5, 1)
     book = fit_basis(pictures, quality=70)
     body = pca_body(pictures, book)
+    tabled = table_body(pictures, book)
     head = book.payload[: -len(book.content)]
 
     def body_of(about: str, body: bytes, pictures: Sequence[Pixels] = pictures, error: str = "") -> Bad:
@@ -860,11 +875,24 @@ def bad_components() -> Iterator[tuple[str, Bad]]:
     other = [np.zeros((5, 6, 1), np.uint8)] * 20
     yield "components-shape", body_of("images of another shape", body, other, "DictionaryMismatch")
     yield "components-empty", body_of("no plan", b"")
-    yield "components-plan", body_of("plan 02", b"\2" + body[1:])
+    yield "components-plan", body_of("plan 03", b"\3" + body[1:])
     yield "components-step", body_of("a step too far from the dictionary's", body[:1] + b"\xff" + body[2:])
     yield "components-many", body_of("more components than there are", body[:2] + b"\x7f" + body[3:])
     yield "components-short", body_of("ends early", body[: len(body) // 2])
     yield "components-tail", body_of("a byte behind the tail", body + b"\0\0\0\0\0\1")
+    states = struct.pack("<4Q", *[1 << 31] * 4)
+
+    def tables_of(about: str, coded: bytes) -> Bad:
+        return body_of(f"tables: {about}", b"\2" + body[1:2] + b"\1" + coded)
+
+    yield "components-tables-empty", tables_of("nothing", b"")
+    yield "components-tables-classes", tables_of("class 32", b"\x1f\2\0\0\x20" + states)
+    yield "components-tables-tokens", tables_of("57 tokens", b"\0\1\x39" + b"\xff" * 57 + b"\x20" + states)
+    yield "components-tables-length", tables_of("a message longer than the rest", b"\0\0\x21" + states)
+    yield "components-tables-lanes", tables_of("a message of three lanes", b"\0\0\x18" + states[8:])
+    yield "components-tables-words", tables_of("no words", b"\0\0\x20" + states)
+    yield "components-tables-cut", body_of("tables: raw bits end early", tabled[:-4])
+    yield "components-tables-behind", body_of("tables: a bit behind the last", tabled + b"\x80")
     yield "components-book-empty", book_of("no shape", b"")
     yield "components-book-short", book_of("ends in its head", content[:5])
     yield "components-book-flags", book_of("flags 08", content[:2] + b"\x08" + content[3:])

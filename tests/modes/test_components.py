@@ -197,11 +197,11 @@ def test_images_per_frame():
         mode.images_per_frame(Shape(5, 4, 1), Options(), book)
 
 
-@given(st.binary(max_size=120), st.integers(1, 70), st.booleans())
-def test_any_body_gives_images_or_invalid_frame(message, n, similar):
+@given(st.binary(max_size=120), st.integers(1, 70), st.integers(0, 2))
+def test_any_body_gives_images_or_invalid_frame(message, n, plan):
     images, book = some_collection()
     basis = load_basis(book)
-    body = bytes([similar, basis.step, basis.n_components]) + message
+    body = bytes([plan, basis.step, basis.n_components]) + message
     with suppress(InvalidFrame):
         assert decode(body, images[:n], book).shape == (n, 4, 5, 1)
 
@@ -211,7 +211,8 @@ def test_any_body_gives_images_or_invalid_frame(message, n, similar):
 def test_damage_is_refused_or_is_another_encoding(seed, data):
     images = make_collection(seed, 20, Shape(4, 4, 1))
     book = fit(images, quality=80)
-    body = bytearray(encode(images, book))
+    coded = mode.parse_body(memoryview(encode(images, book)), 20, load_basis(book))
+    body = bytearray(mode.build_body(coded, data.draw(st.integers(0, 2)), load_basis(book)))
     body[data.draw(st.integers(0, len(body) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     try:
         decode(bytes(body), images, book)
@@ -226,7 +227,8 @@ def test_damage_is_refused_or_is_another_encoding(seed, data):
     ("body", "what"),
     [
         (b"\x00", "ends in its head"),
-        (b"\x02\x38\x00", "unknown plan"),
+        (b"\x03\x38\x00", "unknown plan"),
+        (b"\x02\x38\x00", "end before their tables"),
         (b"\x00\xff\x00", "too far"),
         (b"\x00\x38\x7f", "coded components: expected at most"),
         (b"\x00\x38\x01\xff\xff\xff", "does not end|ends before"),
@@ -250,13 +252,29 @@ def test_more_scores_than_bytes_for_them(monkeypatch):
         decode(body.rstrip(b"\0"), images, book)
 
 
-def test_scores_that_would_leave_32_bits():
+@pytest.mark.parametrize("plan", [mode.MIXED, mode.SIMILAR, mode.TABLES])
+def test_scores_that_would_leave_32_bits(plan):
     images = make_collection(1, 4, Shape(4, 4, 1))
     book = fit(images, n_components=3, quality=60)
     basis = load_basis(book)
     huge = mode.Coded(basis.step, np.full((3, 4), 32767, np.int32))
     with pytest.raises(InvalidFrame, match="leave 32 bits"):
-        mode.parse_body(memoryview(mode.build_body(huge, 0, basis)), 4, basis)
+        mode.parse_body(memoryview(mode.build_body(huge, plan, basis)), 4, basis)
+
+
+def test_the_plan_is_that_of_the_fewest_bytes_or_one_that_is_read_fast():
+    random = np.random.default_rng(1)
+    images = np.clip(128 + random.normal(0, 30, (1000, 6, 6, 1)), 0, 255).astype(np.uint8)
+    book = fit(images, quality=95)
+    basis = load_basis(book)
+    plans = []
+    for quality in (20, 95):
+        body = encode(images, book, quality=quality)
+        coded = mode.parse_body(memoryview(body), 1000, basis)
+        assert len(body) == min(len(mode.build_body(coded, plan, basis)) for plan in range(3))
+        plans.append(body[0])
+    assert plans[0] != mode.TABLES == plans[1]
+    assert encode(images, book, quality=20, effort="fast")[0] == mode.TABLES
 
 
 def test_too_many_images_to_compare(monkeypatch):
@@ -270,12 +288,11 @@ def test_too_many_images_to_compare(monkeypatch):
 
 @pytest.mark.parametrize("shape", [Shape(3, 4, 1), Shape(2, 3, 3), Shape(2, 1, 2)])
 @pytest.mark.parametrize("options", [{}, {"quality": 90}, {"effort": "fast", "quality": 20}])
-def test_minidecode_agrees(shape, options):
-    decode_components = getattr(minidecode, "decode_components", None)
-    if decode_components is None:
-        pytest.skip("minidecode does not know components yet")
+@pytest.mark.parametrize("plan", [mode.MIXED, mode.SIMILAR, mode.TABLES])
+def test_minidecode_agrees(shape, options, plan):
     images = make_collection(4, 70, shape, cut=True)
     book = fit(images, quality=70)
-    body = encode(images, book, **options)
-    got = decode_components(body, [tuple(shape)] * 70, book.content)
+    coded = mode.parse_body(memoryview(encode(images, book, **options)), 70, load_basis(book))
+    body = mode.build_body(coded, plan, load_basis(book))
+    got = minidecode.decode_components(body, [tuple(shape)] * 70, book.content)
     assert (np.array(got).reshape(images.shape) == decode(body, images, book)).all()

@@ -16,13 +16,14 @@ import numpy as np
 import numpy.typing as npt
 from triptych_kernels import reconstruct, scores, similar
 from triptych_kernels.rangecoder import Coder, finish_decoding, finish_encoding, new_coder, start
-from triptych_kernels.status import INPUT_EXHAUSTED, OK, OUTPUT_FULL, TAIL_MISMATCH
+from triptych_kernels.status import BAD_SYMBOL, INPUT_EXHAUSTED, OK, OUTPUT_FULL, TAIL_MISMATCH
 
 from triptych.dictionary import Dictionary
 from triptych.errors import DictionaryMismatch, InvalidFrame, InvalidOption, TargetUnreachable
 from triptych.fit.basis import EVEN_LEVEL, MAX_STEP, Basis, context_level, load_basis, step_size
 from triptych.fit.components import step_of_quality
 from triptych.images import Pixels, Shape
+from triptych.modes.scoretables import build_scores, parse_scores
 from triptych.modes.scoring import MAX_SUM, Projection, factor_of
 from triptych.options import Options
 from triptych.varint import build_varint, parse_varint
@@ -42,8 +43,10 @@ I32 = npt.NDArray[np.int32]
 FRAME_IMAGES = 2048
 FRAME_BYTES = 1 << 24
 """Samples of a frame by default: its scores are coded together, and any of its images needs them all."""
-SIMILAR = 1
-"""Bit of a plan: scores are foretold from similar images."""
+MIXED, SIMILAR, TABLES = 0, 1, 2
+"""Plans: mixed decisions; the same, where scores are foretold from similar images; tables."""
+MANY_SCORES = 4096
+"""So many pay for tables."""
 MAX_SIMILAR_IMAGES = 4096
 LEAST_SIMILAR_IMAGES = 64
 MAX_APART = 128
@@ -57,6 +60,7 @@ _HEAD = struct.Struct("<BB")
 _CAUSES = {
     INPUT_EXHAUSTED: "ends before its last score",
     TAIL_MISMATCH: "does not end as an encoder would have ended it",
+    BAD_SYMBOL: "holds a score beyond the greatest",
 }
 
 
@@ -134,7 +138,7 @@ def describe_frame(
     step, plan, n_coded, _ = _parse_head(body)
     return [
         {
-            "coder": "similar" if plan & SIMILAR else "components",
+            "coder": ("mixed", "similar", "tables")[plan],
             "step": round(step_size(step), 3),
             "n_components": n_coded,
         }
@@ -170,10 +174,12 @@ def _coarsest(basis: Basis) -> int:
 
 
 def _encode(coded: Coded, basis: Basis, effort: str) -> bytes:
-    """Code scores, with similar images or without, whichever is less."""
+    """Code scores under the plan that takes the fewest bytes; fast: not where it takes long to read."""
     used = np.flatnonzero(coded.scores.any(axis=1))
     coded = Coded(coded.step, np.ascontiguousarray(coded.scores[: used[-1] + 1 if len(used) else 0]))
-    plans = [0]
+    if effort == "fast" and coded.scores.size >= MANY_SCORES:
+        return build_body(coded, TABLES, basis)
+    plans = [MIXED, TABLES]
     if effort != "fast" and LEAST_SIMILAR_IMAGES <= coded.scores.shape[1] <= MAX_SIMILAR_IMAGES:
         plans.append(SIMILAR)
     return min((build_body(coded, plan, basis) for plan in plans), key=len)
@@ -181,6 +187,15 @@ def _encode(coded: Coded, basis: Basis, effort: str) -> bytes:
 
 def build_body(coded: Coded, plan: int, basis: Basis) -> bytes:
     """Give the body of scores under a plan."""
+    if plan == TABLES:
+        message = build_scores(coded.scores, _deviations(coded, basis))
+    else:
+        message = _build_mixed(coded, plan, basis)
+    body = _HEAD.pack(plan, coded.step) + build_varint(len(coded.scores)) + message
+    return body.ljust(-(-(int(np.count_nonzero(coded.scores)) - FREE_NONZERO) // NONZERO_PER_BYTE), b"\0")
+
+
+def _build_mixed(coded: Coded, plan: int, basis: Basis) -> bytes:
     size = 1024 + 4 * coded.scores.size
     status = OUTPUT_FULL
     while status == OUTPUT_FULL:  # a score takes at most 30 decisions of 15 bits; it never does for long
@@ -189,8 +204,7 @@ def build_body(coded: Coded, plan: int, basis: Basis) -> bytes:
         if status == OK:
             status = int(finish_encoding(coder, sink))
         size *= 4
-    body = _HEAD.pack(plan, coded.step) + build_varint(len(coded.scores)) + sink[:status].tobytes()
-    return body.ljust(-(-(int(np.count_nonzero(coded.scores)) - FREE_NONZERO) // NONZERO_PER_BYTE), b"\0")
+    return sink[:status].tobytes()
 
 
 def _parse_head(body: memoryview) -> tuple[int, int, int, int]:
@@ -198,7 +212,7 @@ def _parse_head(body: memoryview) -> tuple[int, int, int, int]:
     if len(body) < _HEAD.size:
         raise InvalidFrame("a body of components ends in its head", expected=_HEAD.size, got=len(body))
     plan, step = _HEAD.unpack_from(body)
-    if plan > SIMILAR:
+    if plan > TABLES:
         raise InvalidFrame("unknown plan in a body of components", got=plan)
     n_coded, at = parse_varint(body, _HEAD.size)
     return step, plan, n_coded, at
@@ -217,16 +231,19 @@ def parse_body(body: memoryview, n_images: int, basis: Basis, n_components: int 
         raise InvalidFrame("coded components", expected=f"at most {basis.n_components}", got=n_coded)
     if not _finest(basis) <= step <= _coarsest(basis):
         raise InvalidFrame("step of a frame, too far from its dictionary's", expected=basis.step, got=step)
-    if plan & SIMILAR and n_images > MAX_SIMILAR_IMAGES:
+    if plan == SIMILAR and n_images > MAX_SIMILAR_IMAGES:
         raise InvalidFrame(
             "images of a frame that compares them", expected=f"at most {MAX_SIMILAR_IMAGES}", got=n_images
         )
     wanted = n_coded if n_components is None else min(n_coded, n_components)
     coded = Coded(step, np.zeros((wanted, n_images), np.int32))
-    source = np.frombuffer(body, np.uint8)[at:]
-    status, coder = _code(coded, plan, basis, None, source)
-    if status == OK and wanted == n_coded:
-        status = int(finish_decoding(coder, source))
+    if plan == TABLES:
+        status = parse_scores(body[at:], _deviations(coded, basis), coded.scores, wanted == n_coded)
+    else:
+        source = np.frombuffer(body, np.uint8)[at:]
+        status, coder = _code(coded, plan, basis, None, source)
+        if status == OK and wanted == n_coded:
+            status = int(finish_decoding(coder, source))
     if status != OK:
         raise InvalidFrame(f"a body of components {_CAUSES[status]}")
     allowed = FREE_NONZERO + NONZERO_PER_BYTE * len(body)
@@ -246,6 +263,12 @@ def parse_body(body: memoryview, n_images: int, basis: Basis, n_components: int 
     return coded
 
 
+def _deviations(coded: Coded, basis: Basis) -> npt.NDArray[np.int64]:
+    """Give the standard deviations of coded components, in 1/16 octaves of the frame's step."""
+    levels = basis.levels[: len(coded.scores)].astype(np.int64)
+    return levels + (basis.step - coded.step - EVEN_LEVEL)
+
+
 def _code(
     coded: Coded,
     plan: int,
@@ -258,7 +281,7 @@ def _code(
     if source is not None:
         start(coder, source)
     n_images = coded.scores.shape[1]
-    foretell = bool(plan & SIMILAR)
+    foretell = plan == SIMILAR
     model = scores.new_scores(n_images)
     likes = similar.new_similar(n_images if foretell else 1)
     for j in range(len(coded.scores)):
