@@ -1,7 +1,7 @@
 """The payload of an INDEX frame (FORMAT.md section 5): where a part's frames, bindings and keys are.
 
-`PartIndex` grows while a part is written or scanned, at 16 bytes a frame and 12 a key, and becomes the
-payload at the end. `read_index` finds and checks the index that ends at some place of a source.
+`PartIndex` grows while a part is written or scanned, at 16 bytes a frame and 8 a key, and becomes the
+payload at the end, where a key takes 4 bytes if all images have one. `read_index` finds and checks the index that ends at some place of a source.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from triptych.source import Source
 
 FRAME_DTYPE = np.dtype([("offset", "<u8"), ("count", "<u4"), ("crc", "<u4")])
 BINDING_DTYPE = np.dtype("<u8")
-KEY_DTYPE = np.dtype([("hash", "<u8"), ("image", "<u4")])
+KEY_DTYPE = np.dtype("<u4")
 MAX_IMAGES = (1 << 32) - 1
 """Images of a part: their numbers are u32."""
 
@@ -30,18 +30,23 @@ _END = b"TYCINDEX"
 
 
 def hash_key(key: str) -> int:
-    """First 8 bytes of the SHA-256 of a key."""
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "little")
+    """First 4 bytes of the SHA-256 of a key."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "little")
 
 
 class PartIndex:
     """What an INDEX frame says of one part. Offsets count from the part's stream header."""
 
-    def __init__(self, frames: Buffer = b"", bindings: Buffer = b"", keys: Buffer = b"") -> None:
+    def __init__(
+        self, frames: Buffer = b"", bindings: Buffer = b"", hashes: Buffer = b"", keyed: Buffer | None = None
+    ) -> None:
         self._frames = bytearray(frames)
         self._bindings = bytearray(bindings)
-        self._keys = bytearray(keys)
+        self._hashes = bytearray(hashes)
         self.n_images = int(self.frames["count"].sum(dtype=np.uint64))
+        if keyed is None:  # all images
+            keyed = np.arange(len(hashes) // KEY_DTYPE.itemsize, dtype=KEY_DTYPE).tobytes()
+        self._keyed = bytearray(keyed)
 
     @property
     def n_frames(self) -> int:
@@ -59,11 +64,14 @@ class PartIndex:
         return np.frombuffer(bytes(self._bindings), BINDING_DTYPE)
 
     @property
-    def keys(self) -> npt.NDArray[np.void]:
-        """The keys' entries, a copy, ascending by hash and image number."""
-        keys = np.frombuffer(bytes(self._keys), KEY_DTYPE)
-        # Stable, and images come in ascending order: equal hashes stay sorted by image.
-        return keys[np.argsort(keys["hash"], kind="stable")]
+    def hashes(self) -> npt.NDArray[np.uint32]:
+        """Hashes of the keys, a copy, in the order of the images."""
+        return np.frombuffer(bytes(self._hashes), KEY_DTYPE)
+
+    @property
+    def keyed(self) -> npt.NDArray[np.uint32]:
+        """Numbers of the images that have these keys, a copy, ascending."""
+        return np.frombuffer(bytes(self._keyed), KEY_DTYPE)
 
     def add_frame(self, offset: int, count: int, crc: int, keys: list[tuple[int, str]]) -> None:
         """Add an IMAGES frame; `keys` are (image of the frame, key)."""
@@ -71,7 +79,8 @@ class PartIndex:
             raise LimitExceeded(f"a part holds at most {MAX_IMAGES:,} images: start another stream")
         self._frames += struct.pack("<QII", offset, count, crc)
         for image, key in keys:
-            self._keys += struct.pack("<QI", hash_key(key), self.n_images + image)
+            self._hashes += struct.pack("<I", hash_key(key))
+            self._keyed += struct.pack("<I", self.n_images + image)
         self.n_images += count
 
     def add_binding(self, offset: int) -> None:
@@ -80,9 +89,11 @@ class PartIndex:
 
     def build(self, offset: int) -> bytes:
         """Give the payload of an INDEX frame that will stand at `offset` of the part."""
-        keys = self.keys
-        tables = bytes(self._frames) + bytes(self._bindings) + keys.tobytes()
-        counts = _COUNTS.pack(self.n_frames, len(self._bindings) // BINDING_DTYPE.itemsize, len(keys))
+        n_keys = len(self._hashes) // KEY_DTYPE.itemsize
+        tables = bytes(self._frames + self._bindings + self._hashes)
+        if n_keys < self.n_images:
+            tables += self._keyed
+        counts = _COUNTS.pack(self.n_frames, len(self._bindings) // BINDING_DTYPE.itemsize, n_keys)
         length = HEADER_LEN + len(counts) + len(tables) + _TRAILER.size
         return counts + tables + _TRAILER.pack(length, offset, _END)
 
@@ -95,27 +106,29 @@ def parse_index(payload: memoryview, offset: int) -> PartIndex:
     if len(payload) < _COUNTS.size + _TRAILER.size:
         raise InvalidFrame("the payload of an INDEX frame is too short", got=len(payload))
     n_frames, n_bindings, n_keys = _COUNTS.unpack_from(payload)
-    sizes = (
+    sizes = [
         n_frames * FRAME_DTYPE.itemsize,
         n_bindings * BINDING_DTYPE.itemsize,
         n_keys * KEY_DTYPE.itemsize,
-    )
-    if len(payload) != _COUNTS.size + sum(sizes) + _TRAILER.size:
-        raise InvalidFrame(
-            "length of an INDEX frame", expected=_COUNTS.size + sum(sizes) + _TRAILER.size, got=len(payload)
-        )
-    frames_end = _COUNTS.size + sizes[0]
-    bindings_end = frames_end + sizes[1]
-    index = PartIndex(
-        payload[_COUNTS.size : frames_end],
-        payload[frames_end:bindings_end],
-        payload[bindings_end : len(payload) - _TRAILER.size],
-    )
-    _check_tables(index, np.frombuffer(payload, KEY_DTYPE, n_keys, bindings_end), offset)
+    ]
+    room = len(payload) - _COUNTS.size - _TRAILER.size
+    is_partial = sum(sizes) != room
+    if is_partial:  # then the images that have keys are named
+        sizes.append(sizes[-1])
+    if sum(sizes) != room:
+        raise InvalidFrame("length of an INDEX frame's tables", expected=sum(sizes), got=room)
+    tables, at = [], _COUNTS.size
+    for size in sizes:
+        tables.append(payload[at : at + size])
+        at += size
+    index = PartIndex(*tables)
+    if n_keys and is_partial != (n_keys < index.n_images):
+        raise InvalidFrame("keys in an INDEX frame", expected=index.n_images, got=n_keys)
+    _check_tables(index, offset)
     return index
 
 
-def _check_tables(index: PartIndex, keys: npt.NDArray[np.void], offset: int) -> None:
+def _check_tables(index: PartIndex, offset: int) -> None:
     for name, offsets in (("frames", index.frames["offset"]), ("bindings", index.bindings)):
         if len(offsets) and (offsets[0] < HEADER_LEN or offsets[-1] >= offset or not _ascends(offsets)):
             raise InvalidFrame(f"offsets of {name} in an INDEX frame do not ascend within the part")
@@ -126,13 +139,12 @@ def _check_tables(index: PartIndex, keys: npt.NDArray[np.void], offset: int) -> 
         room = np.diff(starts, append=offset) + RATIO_FREE_IMAGES
         if counts.min() < 1 or (counts > room).any() or index.n_images > MAX_IMAGES:
             raise InvalidFrame("numbers of images in an INDEX frame", got=index.n_images)
-    tied = keys["hash"][1:] == keys["hash"][:-1]
-    in_order = (keys["hash"][1:] > keys["hash"][:-1]) | (tied & (keys["image"][1:] > keys["image"][:-1]))
-    if len(keys) and (keys["image"].max() >= index.n_images or not in_order.all()):
-        raise InvalidFrame("keys in an INDEX frame do not ascend, or name images that are not there")
+    keyed = index.keyed
+    if len(keyed) and (keyed[-1] >= index.n_images or not _ascends(keyed)):
+        raise InvalidFrame("keyed images in an INDEX frame do not ascend, or are not there")
 
 
-def _ascends(values: npt.NDArray[np.uint64]) -> bool:
+def _ascends(values: npt.NDArray[np.unsignedinteger]) -> bool:
     return bool((values[1:] > values[:-1]).all())
 
 

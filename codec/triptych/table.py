@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,7 +82,6 @@ class Table:
         # First image of each frame, and the number of all; likewise first frame of each part.
         self._first_image = np.concatenate(([0], np.cumsum(self._frames["count"], dtype=np.int64)))
         self._first_frame = [0, *np.cumsum([len(entries) for entries in frames]).tolist()]
-        self._key_hashes, self._key_images = self._join_keys()
         self._is_header_due = self.is_remote
         self._bindings: dict[int, list[_Binding]] = {}
         self._references: dict[int, Reference] = {}
@@ -135,18 +135,20 @@ class Table:
 
     def images_with_hash(self, key: str) -> list[int]:
         """Give the images whose key may be this one, first ones first."""
-        value = np.uint64(hash_key(key))
-        first = int(np.searchsorted(self._key_hashes, value, "left"))
-        last = int(np.searchsorted(self._key_hashes, value, "right"))
-        return [int(image) for image in self._key_images[first:last]]
+        hashes, images = self._keys
+        value = np.uint32(hash_key(key))
+        first = int(np.searchsorted(hashes, value, "left"))
+        last = int(np.searchsorted(hashes, value, "right"))
+        return [int(image) for image in images[first:last]]
 
-    def _join_keys(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
-        """Give the hashes of all keys, ascending, and their images, ascending where hashes are equal."""
-        keys = [part.index.keys for part in self.parts]
-        hashes = np.concatenate([PartIndex().keys["hash"], *(entries["hash"] for entries in keys)])
+    @cached_property
+    def _keys(self) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+        """Hashes of all keys, ascending, and their images, ascending where hashes are equal."""
+        indexes = [part.index for part in self.parts]
+        hashes = np.concatenate([PartIndex().hashes, *(index.hashes for index in indexes)])
         images = [
-            entries["image"] + self._first_image[first]
-            for entries, first in zip(keys, self._first_frame, strict=False)
+            index.keyed + self._first_image[first]
+            for index, first in zip(indexes, self._first_frame, strict=False)
         ]
         order = np.argsort(hashes, kind="stable")
         return hashes[order], np.concatenate([np.empty(0, np.int64), *images])[order]

@@ -11,9 +11,9 @@ from triptych.framing import STREAM_HEADER, FrameType, build_frame, crc32c
 RECORDS = [Record(record.image, {"key": f"k{n}"}) for n, record in enumerate(small_records(6))]
 
 
-def forge(edit):
+def forge(edit, records=None):
     """Give a stream whose index was edited, with all checksums right."""
-    stream = write_stream(RECORDS, frame_images=2, dictionary=BOOK)
+    stream = write_stream(records or RECORDS, frame_images=2, dictionary=BOOK)
     (offset,) = struct.unpack("<Q", stream[-16:-8])
     payload = bytearray(stream[offset + 16 :])
     edit(payload)
@@ -35,8 +35,7 @@ LIES = {
     "crc of a frame": put("<I", 24, 0),
     "offset of a binding": put("<Q", 60, 20),
     "binding outside": put("<Q", 60, 1 << 50),
-    "hash of a key": put("<Q", 68, 1),
-    "image of a key": put("<I", 76, 100),
+    "hash of a key": put("<I", 68, 1),
     "length": put("<I", -20, 99),
     "span": put("<Q", -16, 99),
     "end mark": put("<B", -1, 0),
@@ -56,6 +55,20 @@ def test_an_index_that_lies_is_found_and_gives_no_wrong_pixel(name):
     for index, value in ways[6:] if name == "images of a frame" else ways:
         with contextlib.suppress(tp.TriptychError, IndexError):
             assert (reader[index] == value).all()
+
+
+@pytest.mark.parametrize("value", [0, 3, 100])
+def test_images_without_keys_are_told_from_those_with(value):
+    """Image 0 has no key, so the images of the keys are listed: 1 to 5, of which the first is changed."""
+    records = [Record(RECORDS[0].image), *RECORDS[1:]]
+    good = forge(lambda payload: None, records)
+    for number in range(1, 6):
+        assert (tp.Reader(good)[f"k{number}"] == records[number].image).all()
+    assert "k0" not in tp.Reader(good)
+    bad = forge(put("<I", 68 + 5 * 4, value), records)
+    with pytest.raises(tp.InvalidFrame):
+        tp.verify(bad, level="structure")
+    assert all((tp.Reader(bad)[number] == record.image).all() for number, record in enumerate(records))
 
 
 def _lazily(reader):

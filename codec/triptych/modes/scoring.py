@@ -38,6 +38,9 @@ REFINEMENTS = 3
 MAX_REFINED = {"fast": 0, "default": 1 << 23, "max": 1 << 26}
 """Components times samples of an image up to which scores are refined; it takes 5 ns for each."""
 
+_TOGETHER = 64
+"""Images that are projected at once; so many stay in the processor's caches."""
+
 
 def factor_of(step: int, basis: Basis) -> int:
     """Give 65536 times the size of a frame's step, in the dictionary's steps."""
@@ -79,14 +82,18 @@ class Projection:
         meets = np.where(weights == 0.5, 0.5, 1.0)
         self.inner = np.zeros((len(self._rows), len(images)))
         self.gram = np.zeros((len(self._rows), len(self._rows)))
-        for part, values in enumerate(split_rows(images, basis.mirrored)):
-            x = values.astype(np.float64) * 2**basis.shift
-            if part == 0:
-                x -= (1 + basis.mirrored) * (basis.center - (128 << basis.shift))
-            here = np.flatnonzero(self._odd == part)
-            weighed = self._rows[here] * meets
-            self.inner[here] = weighed @ x.T
-            self.gram[np.ix_(here, here)] = (1 + basis.mirrored) * (weighed @ self._rows[here].T)
+        parts = [np.flatnonzero(self._odd == part) for part in range(1 + basis.mirrored)]
+        weighed = [self._rows[here] * meets for here in parts]
+        center = (1 + basis.mirrored) * (basis.center - (128 << basis.shift))
+        for at in range(0, len(images), _TOGETHER):
+            piece = slice(at, at + _TOGETHER)
+            for part, values in enumerate(split_rows(images[piece], basis.mirrored)):
+                x = values.astype(np.float64) * 2**basis.shift
+                if part == 0:
+                    x -= center
+                self.inner[parts[part], piece] = weighed[part] @ x.T
+        for here, rows in zip(parts, weighed, strict=True):
+            self.gram[np.ix_(here, here)] = (1 + basis.mirrored) * (rows @ self._rows[here].T)
 
     def scores(self, step: int) -> I32:
         """Give scores i32 (components, images) in steps of this size."""
