@@ -1,7 +1,8 @@
 """The payload of an INDEX frame (FORMAT.md section 5): where a part's frames, bindings and keys are.
 
 `PartIndex` grows while a part is written or scanned, at 16 bytes a frame and 8 a key, and becomes the
-payload at the end, where a key takes 4 bytes if all images have one. `read_index` finds and checks the index that ends at some place of a source.
+payload at the end, where a key takes 4 bytes if all images have one. `read_index` finds and checks the index
+that ends at some place of a source.
 """
 
 from __future__ import annotations

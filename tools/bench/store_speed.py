@@ -13,7 +13,7 @@ import numpy as np
 import triptych
 
 from bench import shards, stores
-from bench.image_sets import read_cells
+from bench.image_sets import read_cells, read_pack
 from bench.measure import Pixels, alternate, psnr
 from bench.peers import select
 from bench.results import Goal, Row, Section, Table
@@ -85,6 +85,7 @@ def store_speed(setup: Setup) -> Section:
         ),
         Goal(f"images/s, {_FAST}, in order", rates[_FAST]["in order"], _FAST_RATE, at_least=True),
     ]
+    _measure_palettes(setup, section)
     _measure_threads(setup, section, images, books)
     return section
 
@@ -135,6 +136,37 @@ def _measure(
     columns = ("what", "bytes an image", "PSNR", "encode", "in order", "at random")
     section.tables.append(Table(f"images/s, {len(images)} faces of {width}x{height}", columns, rows))
     return rates
+
+
+def _measure_palettes(setup: Setup, section: Section) -> None:
+    """Add a table of the collections that palettes are for."""
+    rows: list[Row] = []
+    for pack, what, options in (
+        ("tuxemon64", "sprites, lossless", {"lossless": True}),
+        ("twemoji64", "emoji, 64 colours", {"n_colors": 64}),
+    ):
+        images = read_pack(setup.data, pack, setup.some(512, 16)).pixels
+        setup.say(f"store-speed: {len(images)} of {what}")
+        ours = triptych_store(_FAST, "", mode="kmeans", effort="fast", **options)
+        shown = np.zeros_like(images)
+        with tempfile.TemporaryDirectory() as name:
+            homes = {store.name: Path(name) / store.name for store in (ours, stores.WEBP_LOSSLESS)}
+            for store in (ours, stores.WEBP_LOSSLESS):
+                homes[store.name].mkdir()
+                store.write(images, homes[store.name])
+            in_order = alternate(
+                {s.name: partial(s.read_all, homes[s.name], shown) for s in (ours, stores.WEBP_LOSSLESS)},
+                setup.some(5, 1),
+            )
+            sizes = {name: folder_nbytes(home) / len(images) for name, home in homes.items()}
+        rows += [
+            (f"{name}, {what}", sizes[name], len(images) / seconds) for name, seconds in in_order.items()
+        ]
+        rate = len(images) / in_order[_FAST]
+        section.goals.append(Goal(f"images/s, {_FAST}, {what}, in order", rate, _FAST_RATE, at_least=True))
+    section.tables.append(
+        Table("images/s of palettes, in order", ("what", "bytes an image", "images/s"), rows)
+    )
 
 
 def _has_random_access(store: Store, folder: Path) -> bool:
