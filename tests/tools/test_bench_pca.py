@@ -297,6 +297,7 @@ def test_collections_are_compared_at_the_psnr_of_our_points(data, stand_in):
     assert goals_of(section)["bytes / best mosaic's, faces, geomean"].measured == pytest.approx(
         measure.geomean(ratios)
     )
+    assert table_of(section, "bytes an image, digits x64 of 8x8")
     floats = table_of(section, "bytes an image, digits: scores")
     assert all(
         row["float32"] == 4 * (row["components"] + (row["components"] + 1)) for row in floats

@@ -67,6 +67,7 @@ def collect(
     earlier = [Earlier.read(path, section.name) for path in setup.peers]
     codecs = list({codec.name: codec for codec, _ in tasks}.values())
     present, table = select(codecs)
+    names_present = {codec.name for codec in present}  # a codec may have other qualities for some pictures
     reused: dict[tuple[str, str], list[Point]] = {}
     for run in earlier:
         found = {(c.name, p.name): run.points_of(c, p) for c, p in tasks if (c.name, p.name) not in reused}
@@ -79,7 +80,7 @@ def collect(
     left = [
         (codec, picture)
         for codec, picture in tasks
-        if codec in present and (codec.name, picture.name) not in reused
+        if codec.name in names_present and (codec.name, picture.name) not in reused
     ]
     points = [point for found in reused.values() for point in found]
     points += _measure_all(setup, section.name, left, judge)
