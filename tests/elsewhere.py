@@ -1,37 +1,26 @@
-"""Test modules run as scripts in a process of their own, also where numba compiles for another CPU."""
+"""Processes of Python of their own, also where numba compiles for another CPU."""
 
-import json
 import os
 import re
-import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from background import ROOT, Job
+
+FOLDERS = [str(ROOT / name) for name in ("codec", "kernels", "tools", "tests")]
 
 
-def run_script(script, **environment):
-    """Give what a script prints as JSON."""
-    folders = [str(ROOT / name) for name in ("codec", "kernels", "tools", "tests")]
-    finished = subprocess.run(
-        [sys.executable, script],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(folders)} | environment,
-        capture_output=True,
-        text=True,
-        check=False,
+def python(*arguments, **environment):
+    """Give the command that runs Python with the checkout's modules."""
+    return Job(
+        [sys.executable, *map(str, arguments)],
+        {"PYTHONPATH": os.pathsep.join(FOLDERS)} | environment,
     )
-    assert finished.returncode == 0, finished.stderr[-4000:]
-    return json.loads(finished.stdout)
 
 
-def plain_cpu(cache):
-    """Give the environment in which kernels are compiled anew, for a plain CPU, and check every index."""
-    return {
-        "NUMBA_CPU_NAME": "generic",
-        "NUMBA_CPU_FEATURES": "",
-        "NUMBA_BOUNDSCHECK": "1",
-        "NUMBA_CACHE_DIR": str(cache),
-    }
+def on_plain_cpu(path):
+    """Give the job of a script whose kernels are compiled anew, for a plain CPU, and check every index."""
+    plain = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_BOUNDSCHECK": "1"}
+    return lambda folder: python(path, **plain, NUMBA_CACHE_DIR=str(folder))
 
 
 def lines_with_floats(code):

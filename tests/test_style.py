@@ -2,20 +2,20 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from background import ROOT, Job
 
-ROOT = Path(__file__).parent.parent
 
-
-@pytest.mark.parametrize(
-    "command",
-    [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]],
-    ids=" ".join,
-)
+@pytest.mark.parametrize("command", [["ruff", "check"], ["ruff", "format", "--check"]], ids=" ".join)
 def test_gate(command):
     done = subprocess.run(
         [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.background(30, lambda folder: Job([sys.executable, "-m", "mypy"]))
+def test_types(background):
+    assert background.code == 0, background.output + background.errors

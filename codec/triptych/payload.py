@@ -182,15 +182,16 @@ def _parse_keys(payload: memoryview, position: int, count: int) -> tuple[list[st
     keys: list[str | None] = []
     for _ in range(count):
         length, position = parse_varint(payload, position)
+        end = position + length
         if length > MAX_KEY_BYTES:
             raise InvalidFrame("bytes of a key", expected=f"at most {MAX_KEY_BYTES}", got=length)
-        if length > len(payload) - position:
+        if end > len(payload):
             raise InvalidFrame("the payload ends inside a key")
         try:
-            keys.append(bytes(payload[position : position + length]).decode() or None)
+            keys.append(str(payload[position:end], "utf-8") or None)
         except UnicodeDecodeError as error:
             raise InvalidFrame(f"a key is not UTF-8: {error}") from error
-        position += length
+        position = end
     return keys, position
 
 

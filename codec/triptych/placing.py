@@ -58,10 +58,11 @@ class PlacesIn:
             An image has another shape than there is room for.
         """
         out = self._out
-        for at, shape in zip(ats, shapes, strict=True):
+        for shape in set(shapes):
             if shape != out.shape[1:]:
+                image = ats[shapes.index(shape)]
                 raise InvalidOption(
-                    f"shape (height, width, channels) of image {at} of the batch, in out",
+                    f"shape (height, width, channels) of image {image} of the batch, in out",
                     expected=tuple(shape),
                     got=out.shape[1:],
                 )

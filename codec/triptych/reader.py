@@ -240,7 +240,12 @@ class Reader:
             All together are larger than `Limits.decoded_bytes`.
         """
         table = self._get_table()
-        numbers = [self._resolve(index) for index in indices]
+        length = table.n_images
+        numbers = [
+            # What needs no looking up is most of it.
+            index if type(index) is int and 0 <= index < length else self._resolve(index)
+            for index in indices
+        ]
         target: NewPlaces | PlacesIn = NewPlaces(self._limits)
         if out is not None:
             target = PlacesIn(out, len(numbers), self._limits)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import triptych as tp
 import triptych.demo
+from elsewhere import python
 from triptych.demo import peers
 from triptych.warmup import on_compilation, warmup
 
@@ -79,3 +80,11 @@ def test_nothing_is_compiled_after_warmup(run, folder, tmp_path):
         run("encode", folder / "a.png", "--target-psnr=20", "-fo", tmp_path / "x.tych")
     assert not compiled
     assert "ready" in run("warmup").stdout
+
+
+@pytest.mark.slow
+@pytest.mark.background(200, lambda folder: python("-m", "triptych", "warmup"))
+def test_warmup_in_a_process_of_its_own(background):
+    """The first that runs beside the tests: what it compiles they need not."""
+    assert background.code == 0, background.errors
+    assert "ready" in background.output

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from elsewhere import floats_of, plain_cpu, run_script
+from elsewhere import floats_of, on_plain_cpu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import contextnet as network_twin
@@ -167,9 +167,10 @@ def report():
 
 
 @pytest.mark.slow
-def test_another_target_gives_the_same_bytes_without_a_float(tmp_path):
+@pytest.mark.background(28, on_plain_cpu(__file__))
+def test_another_target_gives_the_same_bytes_without_a_float(background):
     """A plain CPU, with every index checked; kernels are compiled anew, so that their code can be seen."""
-    assert run_script(__file__, **plain_cpu(tmp_path)) == {"report": report(), "floats": []}
+    assert background.json() == {"report": report(), "floats": []}
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def weighted_points(seed, n, spread):
 
 def lloyd(points, weights, centers, n_fixed, max_iterations):
     n, k = weights.size, centers.shape[1]
-    centers = centers.astype(np.int32)
+    centers = centers.astype(np.int32, order="C")
     work = (
         np.empty(n, np.uint8),
         np.empty((2, n), np.float32),
@@ -54,7 +54,7 @@ def test_bounds_change_nothing_where_many_points_lie_between_centers():
 @given(SEEDS, SPREADS, st.integers(1, 100), st.integers(2, 30))
 def test_errors_and_utilities_agree_with_the_twin(seed, spread, n, k):
     rng, points, weights = weighted_points(seed, n, spread)
-    centers = points[:, rng.integers(0, n, k)].astype(np.int32)
+    centers = points[:, rng.integers(0, n, k)].astype(np.int32, order="C")
     errors, utilities = np.empty(k, np.int64), np.empty(k, np.int64)
     table = np.empty((3, table_len(k)), np.uint32)
     total = measure_clusters(twin.pack(points), weights, centers, table, errors, utilities)

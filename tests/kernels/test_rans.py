@@ -9,7 +9,7 @@ import json
 import numba
 import numpy as np
 import pytest
-from elsewhere import floats_of, plain_cpu, run_script
+from elsewhere import floats_of, on_plain_cpu
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from reference import rans as twin
@@ -511,9 +511,9 @@ def damaged(rng, message):
 
 
 @pytest.mark.slow
-def test_another_target_gives_the_same_bytes_and_no_index_is_out_of_bounds(tmp_path):
-    there = run_script(__file__, **plain_cpu(tmp_path))
-    assert there == {"report": report(), "floats": [], "vectors": False}
+@pytest.mark.background(10, on_plain_cpu(__file__))
+def test_another_target_gives_the_same_bytes_and_no_index_is_out_of_bounds(background):
+    assert background.json() == {"report": report(), "floats": [], "vectors": False}
 
 
 @pytest.mark.slow

@@ -6,8 +6,15 @@ A decoder without a compiler is `tools/minidecode.py`.
 
 import pytest
 import targetreport
-from elsewhere import plain_cpu, run_script
+from elsewhere import on_plain_cpu, python
 from targetreport import CODING_KERNELS, pca_report, report
+
+ELSEWHERE = on_plain_cpu(targetreport.__file__)
+"""The report of a process whose kernels are compiled anew for a plain CPU, and check every index.
+
+One process for both, as compiling takes most of its time. The checks stand in all that is Python; the places
+that the intrinsics read and write are computed there.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -18,16 +25,6 @@ def here():
 @pytest.fixture(scope="module")
 def pca_here():
     return pca_report()
-
-
-@pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory):
-    """The report of a process whose kernels are compiled anew for a plain CPU, and check every index.
-
-    One process for both, as compiling takes most of its time. The checks stand in all that is Python; the
-    places that the intrinsics read and write are computed there.
-    """
-    return run_script(targetreport.__file__, **plain_cpu(tmp_path_factory.mktemp("cache")))
 
 
 def test_all_plans_round_trip(here):
@@ -44,23 +41,28 @@ def test_the_same_bytes_twice_in_a_process(here):
 
 
 @pytest.mark.slow
-def test_the_same_bytes_in_a_fresh_process(here, pca_here):
-    there = run_script(targetreport.__file__)
+@pytest.mark.background(10, lambda folder: python(targetreport.__file__))
+def test_the_same_bytes_in_a_fresh_process(here, pca_here, background):
+    there = background.json()
     assert there["report"] == here
     assert there["pca"] == pca_here
 
 
 @pytest.mark.slow
-def test_another_target_gives_the_same_bytes_and_no_index_is_out_of_bounds(here, pca_here, elsewhere):
-    assert elsewhere["report"] == here
-    assert elsewhere["pca"] == pca_here
+@pytest.mark.background(110, ELSEWHERE)
+def test_another_target_gives_the_same_bytes_and_no_index_is_out_of_bounds(here, pca_here, background):
+    there = background.json()
+    assert there["report"] == here
+    assert there["pca"] == pca_here
 
 
 @pytest.mark.slow
-def test_no_float_in_a_coding_kernel(elsewhere):
+@pytest.mark.background(110, ELSEWHERE)
+def test_no_float_in_a_coding_kernel(background):
     """In the LLVM IR of the whole kernel, inlined functions included."""
-    assert len(elsewhere["compiled"]) > len(CODING_KERNELS)
-    for name, code in elsewhere["compiled"].items():
+    compiled = background.json()["compiled"]
+    assert len(compiled) > len(CODING_KERNELS)
+    for name, code in compiled.items():
         assert code["functions"], f"{name}: nothing to look at"
         assert code["floats"] == [], name
 

@@ -109,7 +109,7 @@ def _check(dictionary: Dictionary | None, shapes: Sequence[Shape]) -> Dictionary
             f"PCA needs a dictionary of blocks or components, or a spectral one, not one of kind "
             f"{dictionary.kind}"
         )
-    for shape in shapes:
+    for shape in set(shapes):
         check_bands(shape, dictionary)
     return dictionary
 
