@@ -181,8 +181,8 @@ def _measure_threads(
     setup.say("store-speed: two threads")
     rows: list[Row] = []
     before = os.getloadavg()[0]
-    # Enough for some frames: those of components hold a thousand images and more, those of palettes 64.
-    for name, n_images in {_COLLECTION: setup.some(12288, 32), _KMEANS: setup.some(256, 16)}.items():
+    # Twelve whole frames of components, four of palettes: threads take frames.
+    for name, n_images in {_COLLECTION: setup.some(16380, 32), _KMEANS: setup.some(256, 16)}.items():
         packs = sorted((setup.data / "faces").glob("anime64_train_*.jpg"))[: -(-n_images // len(images))]
         many = np.concatenate([images, *map(read_cells, packs)])[:n_images]
         for what, (one, two) in _rates_by_threads(name, many, books, setup.some(3, 1)).items():
