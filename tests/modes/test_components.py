@@ -269,11 +269,14 @@ def test_the_plan_is_that_of_the_fewest_bytes_or_one_that_is_read_fast():
     basis = load_basis(book)
     plans = []
     for quality in (20, 95):
-        body = encode(images, book, quality=quality)
-        coded = mode.parse_body(memoryview(body), 1000, basis)
-        assert len(body) == min(len(mode.build_body(coded, plan, basis)) for plan in range(3))
-        plans.append(body[0])
-    assert plans[0] != mode.TABLES == plans[1]
+        for effort, worth in (("default", mode.WORTH), ("max", 1)):
+            body = encode(images, book, quality=quality, effort=effort)
+            coded = mode.parse_body(memoryview(body), 1000, basis)
+            mixed, similar, tables = (len(mode.build_body(coded, plan, basis)) for plan in range(3))
+            is_worth = tables <= worth * min(mixed, similar)
+            assert len(body) == (tables if is_worth else min(mixed, similar))
+            plans.append(body[0])
+    assert plans[0] != mode.TABLES == plans[2]
     assert encode(images, book, quality=20, effort="fast")[0] == mode.TABLES
 
 

@@ -47,6 +47,8 @@ MIXED, SIMILAR, TABLES = 0, 1, 2
 """Plans: mixed decisions; the same, where scores are foretold from similar images; tables."""
 MANY_SCORES = 4096
 """So many pay for tables."""
+WORTH = 1.01
+"""Times the bytes that tables may take, as they are read more than ten times as fast; not at effort max."""
 MAX_SIMILAR_IMAGES = 4096
 LEAST_SIMILAR_IMAGES = 64
 MAX_APART = 128
@@ -174,15 +176,17 @@ def _coarsest(basis: Basis) -> int:
 
 
 def _encode(coded: Coded, basis: Basis, effort: str) -> bytes:
-    """Code scores under the plan that takes the fewest bytes; fast: not where it takes long to read."""
+    """Code scores under the plan that takes the fewest bytes, or one that is read fast for little more."""
     used = np.flatnonzero(coded.scores.any(axis=1))
     coded = Coded(coded.step, np.ascontiguousarray(coded.scores[: used[-1] + 1 if len(used) else 0]))
+    tables = build_body(coded, TABLES, basis)
     if effort == "fast" and coded.scores.size >= MANY_SCORES:
-        return build_body(coded, TABLES, basis)
-    plans = [MIXED, TABLES]
+        return tables
+    plans = [MIXED]
     if effort != "fast" and LEAST_SIMILAR_IMAGES <= coded.scores.shape[1] <= MAX_SIMILAR_IMAGES:
         plans.append(SIMILAR)
-    return min((build_body(coded, plan, basis) for plan in plans), key=len)
+    best = min((build_body(coded, plan, basis) for plan in plans), key=len)
+    return tables if len(tables) <= len(best) * (1 if effort == "max" else WORTH) else best
 
 
 def build_body(coded: Coded, plan: int, basis: Basis) -> bytes:
