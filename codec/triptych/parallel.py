@@ -64,13 +64,13 @@ class OrderedPool(Generic[T]):
         while self._pending:
             yield self._pending.popleft().result()
 
-    def close(self) -> None:
-        """Drop jobs that have not begun, and end our threads."""
+    def close(self, wait: bool = True) -> None:
+        """Drop jobs that have not begun, and end our threads, or have them end with the jobs they are at."""
         for future in self._pending:
             future.cancel()
         self._pending.clear()
         if self._owned is not None:
-            self._owned.shutdown()
+            self._owned.shutdown(wait)
             self._owned = None
 
 
@@ -97,5 +97,10 @@ def ordered_map(
         yield from pool.drain()
         if failure is not None:
             raise failure
+    except GeneratorExit:
+        # It may be the cyclic collector that ends us, in any thread and under any lock of the interpreter's:
+        # whoever waits there may wait for ever.
+        pool.close(wait=False)
+        raise
     finally:
         pool.close()

@@ -1,7 +1,8 @@
-"""Products of int16 matrices and vectors with int32 sums, in plain LLVM IR: the same result on every target.
+"""Products of int16 matrices and vectors with int32 sums, in LLVM IR: the same result on every target.
 
-`matvec` is many dot products, for dense vectors; `axpy` adds one scaled row, for sparse ones. Sums wrap at
-32 bits: whoever calls has a proof that they do not have to.
+`matvec` is many dot products, for dense vectors; `axpy` adds one scaled row, for sparse ones, and
+`axpy_pairs` rows by pairs, which AVX2 multiplies and adds in one instruction. Sums wrap at 32 bits: whoever
+calls has a proof that they do not have to.
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from triptych_kernels.avx2 import available
+
 _I16, _I32, _I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
 LANES = 16
 """Rows are whole vectors of so many columns."""
 ROWS = 4
 """`matvec` takes so many rows at a time."""
+PAIRS, PAIR_LANES = 4, 8
+"""`axpy_pairs` takes so many pairs of rows at a time, and whole vectors of so many columns."""
 _NARROW, _WIDE = ir.VectorType(_I16, LANES), ir.VectorType(_I32, LANES)
 
 
@@ -102,5 +107,58 @@ def axpy(typing: Any, matrix: Any, at: Any, n_columns: Any, factor: Any, sums: A
             product = builder.mul(_widened(builder, row, column), factor)
             builder.store(builder.add(old, product), target).align = 4
         return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _add_products(builder: Any, one: Any, other: Any) -> Any:
+    """Multiply vectors of 2 n numbers of 16 bits, and add the products of neighbours: n of 32 bits."""
+    kind = ir.VectorType(_I32, PAIR_LANES)
+    if available():
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(kind, [one.type, one.type]), "llvm.x86.avx2.pmadd.wd"
+        )
+        return builder.call(function, [one, other])
+    halves = []
+    for first in (0, 1):
+        mask = ir.Constant(kind, list(range(first, 2 * PAIR_LANES, 2)))
+        a, b = (builder.sext(builder.shuffle_vector(v, v, mask), kind) for v in (one, other))
+        halves.append(builder.mul(a, b))
+    return builder.add(*halves)
+
+
+@intrinsic
+def axpy_pairs(typing: Any, pairs: Any, places: Any, n_columns: Any, sums: Any) -> Any:
+    """Add to sums[c] the products of PAIRS pairs of rows with a factor each; return the columns done.
+
+    IN pairs i16 (flat): a pair is its rows' numbers side by side, column by column. places i64 (2 PAIRS,
+    flat): where each pair's first column is, then its factors, as 16 bits each, that of its second row above.
+    n_columns i64; what is left of whole vectors is not done. IN/OUT sums i32 (n_columns).
+    """
+    signature = types.int64(pairs, places, types.int64, sums)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        vector, whole = ir.VectorType(_I16, 2 * PAIR_LANES), ir.VectorType(_I32, PAIR_LANES)
+        places = _pointer(context, builder, sig.args[1], args[1], _I64(0))
+        sums = _pointer(context, builder, sig.args[3], args[3], _I64(0))
+        numbers = [builder.load(builder.gep(places, [_I64(i)])) for i in range(2 * PAIRS)]
+        rows = [_pointer(context, builder, sig.args[0], args[0], at) for at in numbers[:PAIRS]]
+        undefined, zeros = ir.Constant(whole, ir.Undefined), ir.Constant(whole, [0] * PAIR_LANES)
+        factors = []
+        for number in numbers[PAIRS:]:
+            first = builder.insert_element(undefined, builder.trunc(number, _I32), _I32(0))
+            factors.append(builder.bitcast(builder.shuffle_vector(first, undefined, zeros), vector))
+        done = builder.and_(args[2], _I64(-PAIR_LANES))
+        with cgutils.for_range_slice(builder, _I64(0), done, _I64(PAIR_LANES), inc=True) as (column, _):
+            target = builder.bitcast(builder.gep(sums, [column]), whole.as_pointer())
+            total = builder.load(target)
+            total.align = 4
+            for row, factor in zip(rows, factors, strict=True):
+                at = builder.gep(row, [builder.shl(column, _I64(1))])
+                both = builder.load(builder.bitcast(at, vector.as_pointer()))
+                both.align = 2
+                total = builder.add(total, _add_products(builder, both, factor))
+            builder.store(total, target).align = 4
+        return done
 
     return signature, codegen

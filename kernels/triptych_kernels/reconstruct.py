@@ -6,11 +6,14 @@ right half is the left one mirrored, with the other sign where the image is odd.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
-from numba import int32, int64, uint8, uint32, uint64
+from numba import int16, int32, int64, uint8, uint32, uint64
 
 from triptych_kernels._jit import inline, kernel
 from triptych_kernels.arrays import I16, I32, I64, U8
+from triptych_kernels.dotproduct import PAIRS, axpy_pairs
 
 NEAR = 1 << 11
 """Sums that are worked on at a time."""
@@ -18,44 +21,76 @@ UNIT = 1 << 16
 """The factor of a frame whose step is its dictionary's."""
 
 
+class Pairs(NamedTuple):
+    """A basis as it is added up: components of one parity by pairs. K of them, with d entries each.
+
+    entries: i16 flat (P, d, 2), P pairs: the entries of a pair's components side by side; of one alone, with
+    zeros. members: i64 (P, 3): the components (-1: none), and 1 if they are odd.
+    """
+
+    entries: I16
+    members: I64
+
+
+def pair_rows(rows: I16, odd: U8) -> Pairs:
+    """Return the pairs of rows, i16 (K, d); odd u8 (K)."""
+    members = []
+    for parity in (0, 1):
+        components = [*np.flatnonzero(odd == parity).tolist(), -1]
+        members += [(*components[i : i + 2], parity) for i in range(0, len(components) - 1, 2)]
+    entries = np.zeros((len(members), rows.shape[1], 2), np.int16)
+    for pair, (first, second, _) in enumerate(members):
+        entries[pair, :, 0] = rows[first]
+        if second >= 0:
+            entries[pair, :, 1] = rows[second]
+    return Pairs(entries.reshape(-1), np.array(members, np.int64).reshape(-1, 3))
+
+
 @inline
-def _add_four(
-    scores: I16, image: int, four: I64, basis: I16, first: int, n: int, sums: I32, row: int
-) -> None:
-    """Add four rows at once, so that the sums are read and written a quarter as often."""
-    a, b, c, d = uint64(four[0]), uint64(four[1]), uint64(four[2]), uint64(four[3])
-    s_a, s_b = int32(scores[image, a]), int32(scores[image, b])
-    s_c, s_d = int32(scores[image, c]), int32(scores[image, d])
-    for i in range(uint64(n)):
-        at = uint64(first) + i
-        total = s_a * int32(basis[a, at]) + s_b * int32(basis[b, at])
-        sums[row, i] += int32(total + s_c * int32(basis[c, at]) + s_d * int32(basis[d, at]))
+def _add_pairs(entries: I16, places: I64, n: int, sums: I32) -> None:
+    """Add PAIRS pairs times their factors."""
+    done = axpy_pairs(entries, places, n, sums)
+    for i in range(uint64(done), uint64(n)):
+        total = int32(sums[i])
+        for k in range(uint64(PAIRS)):
+            at, factor = uint64(places[k]) + uint64(2) * i, uint64(places[uint64(PAIRS) + k])
+            total += int32(entries[at]) * int32(int16(factor))
+            total += int32(entries[at + uint64(1)]) * int32(int16(factor >> uint64(16)))
+        sums[i] = total
 
 
 @kernel
-def add_components(
-    scores: I16, image: int, odd: U8, basis: I16, first: int, n: int, four: I64, sums: I32
-) -> None:
+def add_components(scores: I16, image: int, pairs: Pairs, first: int, n: int, places: I64, sums: I32) -> None:
     """Add one image's scores times n columns of the basis to sums i32 (2, >= n): even rows, odd rows.
 
-    IN scores i16 (m, K), odd u8 (K), basis i16 (>= K, d), first: its first column. four i64 (4): work.
+    IN scores i16 (m, K), of the first K components; first: the first column. places i64 (2 PAIRS): work.
     The caller has seen to it that the sum over components of |score| * (greatest |entry| of its row) is at
     most 2^30, so no partial sum leaves int32.
     """
+    n_components = scores.shape[1]
+    n_pairs = len(pairs.members)
+    d = int64(len(pairs.entries)) // max(2 * n_pairs, 1)
     for row in range(2):
-        n_waiting = 0
-        for j in range(scores.shape[1]):
-            if scores[image, j] != 0 and int64(odd[j]) == row:
-                four[n_waiting] = j
-                n_waiting += 1
-                if n_waiting == 4:
-                    _add_four(scores, image, four, basis, first, n, sums, row)
-                    n_waiting = 0
-        for waiting in range(n_waiting):
-            last = uint64(four[waiting])
-            score = int32(scores[image, last])
-            for i in range(uint64(n)):
-                sums[row, i] += score * int32(basis[last, uint64(first) + i])
+        waiting = 0
+        for pair in range(n_pairs):
+            a, b = pairs.members[pair, 0], pairs.members[pair, 1]
+            if pairs.members[pair, 2] != row or a >= n_components:
+                continue
+            low = uint64(scores[image, a]) & uint64(0xFFFF)
+            high = uint64(0)
+            if b >= 0 and b < n_components:
+                high = uint64(scores[image, b]) & uint64(0xFFFF)
+            if low | high != uint64(0):
+                places[waiting] = (pair * d + first) * 2
+                places[PAIRS + waiting] = int64(low | high << uint64(16))
+                waiting += 1
+                if waiting == PAIRS:
+                    _add_pairs(pairs.entries, places, n, sums[row])
+                    waiting = 0
+        if waiting > 0:
+            for left in range(waiting, PAIRS):
+                places[left], places[PAIRS + left] = places[0], 0
+            _add_pairs(pairs.entries, places, n, sums[row])
 
 
 @inline
@@ -111,20 +146,20 @@ def show_image(sums: I32, n: int, mean: I32, factor: int, shift: int, channels: 
 def show_images(
     scores: I16,
     images: I64,
-    odd: U8,
-    basis: I16,
+    pairs: Pairs,
     mean: I32,
     factor: int,
     shift: int,
-    four: I64,
+    places: I64,
     sums: I32,
     channels: int,
     out: U8,
 ) -> None:
     """Do both for several images: out u8 (m, h, w * c) shows images i64 (m).
 
-    four i64 (4) and sums i32 (2, n) are work. n, a multiple of what is stored of a row of pixels, is how much
-    is done at a time: few enough that the sums stay in the nearest cache, and the basis's columns near by.
+    places i64 (2 PAIRS) and sums i32 (2, n) are work. n, a multiple of what is stored of a row of pixels, is
+    how much is done at a time: few enough that the sums stay in the nearest cache, and the basis's columns
+    near by.
     """
     height = out.shape[1]
     stored = len(mean) // height
@@ -134,11 +169,11 @@ def show_images(
         first, end = top * stored, bottom * stored
         for k in range(len(images)):
             sums[:] = 0
-            add_components(scores, images[k], odd, basis, first, end - first, four, sums)
+            add_components(scores, images[k], pairs, first, end - first, places, sums)
             show_image(sums, stored, mean[first:end], factor, shift, channels, out[k, top:bottom])
 
 
 def work_for(stored: int, height: int) -> tuple[I64, I32]:
     """Return the work arrays of `show_images` for images of so many stored entries."""
     rows = max(1, min(height, NEAR * height // max(1, stored)))
-    return np.empty(4, np.int64), np.empty((2, rows * (stored // height)), np.int32)
+    return np.empty(2 * PAIRS, np.int64), np.empty((2, rows * (stored // height)), np.int32)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import components as twin
 from triptych_kernels.project import TILE, project_and_quantize
-from triptych_kernels.reconstruct import UNIT, add_components, show_image, show_images
+from triptych_kernels.reconstruct import UNIT, add_components, pair_rows, show_image, show_images, work_for
 from triptych_kernels.refinescores import refine_scores
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -33,9 +33,9 @@ def test_projection_stays_within_16_bits():
 
 @given(
     SEEDS,
-    st.integers(1, 12),
+    st.integers(1, 24),
     st.integers(1, 4),
-    st.integers(1, 6),
+    st.integers(1, 20),
     st.integers(1, 3),
     st.booleans(),
     st.integers(4, 12),
@@ -51,8 +51,8 @@ def test_reconstruction(seed, n_components, height, width, channels, mirrored, s
     factor = UNIT if seed % 2 else int(rng.integers(1, 1 << 20))
     rows_flat, by_image = rows.reshape(n_components, -1), np.ascontiguousarray(scores.T)
     sums = np.zeros((2, center.size), np.int32)
-    four = np.zeros(4, np.int64)
-    add_components(by_image, 1, odd, rows_flat, 0, center.size, four, sums)
+    pairs, (places, _) = pair_rows(rows_flat, odd), work_for(center.size, height)
+    add_components(by_image, 1, pairs, 0, center.size, places, sums)
     out = np.zeros((height, width, channels), np.uint8)
     flat = out.reshape(height, -1)
     show_image(sums, stored * channels, center.reshape(-1), factor, shift, channels, flat)
@@ -62,9 +62,7 @@ def test_reconstruction(seed, n_components, height, width, channels, mirrored, s
     several = np.zeros((3, *out.shape), np.uint8)
     order = np.array([1, 0, 1])
     flat = several.reshape(3, height, -1)
-    show_images(
-        by_image, order, odd, rows_flat, center.reshape(-1), factor, shift, four, work, channels, flat
-    )
+    show_images(by_image, order, pairs, center.reshape(-1), factor, shift, places, work, channels, flat)
     assert (several[[0, 2]] == out).all()
     assert (several[1] == twin.show(scores[:, 0], odd, rows, center, factor, shift, width)).all()
 

@@ -54,7 +54,8 @@ def encode(found, with_similar):
 
 
 def decode(message, shape, with_similar, stop=None):
-    """Give (status, scores, status of the end)."""
+    """Give (status, scores, status of the end). The message is read-only, as in a stream: one compilation."""
+    message = np.frombuffer(bytes(message), np.uint8)
     coder, found = new_coder(), np.zeros(shape, np.int32)
     start(coder, message)
     status = code(found, with_similar, coder, None, message, stop)

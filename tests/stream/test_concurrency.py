@@ -17,7 +17,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import BOOK, Record, records, same_images, small_records, write_stream
 from triptych.errors import ReaderClosed
-from triptych.parallel import OrderedPool
+from triptych.parallel import OrderedPool, ordered_map
+
+
+def test_an_abandoned_map_waits_for_nothing():
+    """The cyclic collector may end it in a thread that is just starting, where to wait is to wait for ever.
+
+    Jobs that have not begun are dropped, and threads end with the jobs they are at.
+    """
+    go, begun = threading.Event(), []
+
+    def job(number):
+        begun.append(number)
+        return number == 0 or go.wait(60)
+
+    results = ordered_map(job, range(10), 2)
+    assert next(results) is True
+    thread = threading.Thread(target=results.close)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()
+    go.set()
+    for worker in threading.enumerate():
+        if worker.name.startswith("triptych"):
+            worker.join(30)
+    assert len(begun) <= 3
 
 
 @given(st.lists(records(), max_size=12), st.integers(1, 4), st.booleans())

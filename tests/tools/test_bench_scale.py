@@ -169,7 +169,7 @@ def test_emoji_are_compared_at_our_psnr(setup, monkeypatch):
 
 
 def test_speeds_are_images_over_seconds(setup, monkeypatch):
-    seconds = iter([2.0, 4.0, 8.0, 1.0, 3.0])
+    seconds = iter([2.0, 4.0, 8.0, 2.0, 4.0, 1.0, 3.0])
 
     def alternate(runs, rounds, clock=None):
         for run in runs.values():
@@ -186,6 +186,10 @@ def test_speeds_are_images_over_seconds(setup, monkeypatch):
     goals = goals_of(section)
     assert goals["images/s, triptych k-means fast, in order"].measured == 2.0
     assert goals["times WebP files' rate, triptych PCA collection, at random"].measured == 1.0
+    # Packs of three images.
+    palettes = {row["what"]: row["images/s"] for row in table_of(section, "images/s of palettes")}
+    assert palettes["triptych k-means fast, emoji, 64 colours"] == 3 / 4
+    assert goals["images/s, triptych k-means fast, sprites, lossless, in order"].measured == 3 / 2
     threads = [goal.measured for what, goal in goals.items() if "two threads" in what]
     assert threads == [2.0] * 4
 
@@ -232,7 +236,7 @@ def test_costs_grow_with_the_number_of_images(setup, monkeypatch, tmp_path):
         assert sorted(row["bytes"] for row in rows) == [row["bytes"] for row in rows]
         assert all(row["reader MB"] > 20 for row in rows)
         goals = goals_of(section)
-        assert 12 <= goals[f"bytes of index an image, {kind}, 300 images"].measured < 20
+        assert 4 <= goals[f"bytes of index an image, {kind}, 300 images"].measured < 12
         of_base = rows[2]["writer MB"] / rows[0]["writer MB"]
         assert goals[f"peak memory of the writer, {kind}, 300 images / 100"].measured == of_base
     plain, joined = table_of(section, "joined streams")

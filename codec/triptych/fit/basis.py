@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from triptych_kernels import basis as coder_of_images
 from triptych_kernels.rangecoder import finish_decoding, finish_encoding, new_coder, start
+from triptych_kernels.reconstruct import Pairs, pair_rows
 from triptych_kernels.status import BAD_SYMBOL, INPUT_EXHAUSTED, OK, OUTPUT_FULL, TAIL_MISMATCH
 
 from triptych.dictionary import Dictionary
@@ -115,6 +116,11 @@ class Basis:
                 raise InvalidFrame(f"component {j} of a basis does not fit in 16 bits")
             rows[j] = scaled
         return rows
+
+    @cached_property
+    def pairs(self) -> Pairs:
+        """The rows as a decoder adds them up."""
+        return pair_rows(self.rows, self.odd)
 
     @cached_property
     def peaks(self) -> I64:

@@ -329,8 +329,7 @@ class OpenFrame:
         reconstruct.show_images(
             self._scores,
             images,
-            basis.odd,
-            basis.rows,
+            basis.pairs,
             basis.center,
             self._factor,
             basis.shift,
