@@ -45,9 +45,9 @@ PAIR_GAIN = 1
 class FastModel(NamedTuple):
     """Adaptive state of one palette; a batch of maps with that palette goes on with it.
 
-    counters: u32: N_DIRECT * 4096 for candidates, N_DIRECT * n * 1024 for tree nodes, then 3 << line_bits
-    hashed in lines of 16. weights: i32 rows of WIDTH. pair_weights: i32 (n * 16).
-    run_counters, run_weights: see runs. matches: see mapmodel. rate: i64 (1), 8 fractional bits.
+    counters: u32: N_DIRECT * 4096 for candidates; n * 1024 for tree nodes, N_DIRECT times, or twice with
+    `pairs`; then 3 << line_bits hashed in lines of 16. weights: i32 rows of WIDTH. pair_weights: i32 (n *
+    16). run_counters, run_weights: see runs. matches: see mapmodel. rate: i64 (1), 8 fractional bits.
     """
 
     counters: U32
@@ -59,14 +59,15 @@ class FastModel(NamedTuple):
     rate: I64
 
 
-def new_model(k: int, line_bits: int) -> FastModel:
+def new_model(k: int, line_bits: int, pairs: int) -> FastModel:
     """Return the model before the first pixel; k colours, 3 * 2^line_bits hashed counters."""
     n = max(1, k - 1)
+    n_counters = N_DIRECT * 4096 + (2 if pairs else N_DIRECT) * n * 1024 + (N_HASHED << line_bits)
     first_rows = n + FLAG_ROWS
     weights = np.zeros((first_rows + SECOND_ROWS) * WIDTH, np.int32)
     weights[: first_rows * WIDTH] = 20480
     return FastModel(
-        np.full(N_DIRECT * (4096 + n * 1024) + (N_HASHED << line_bits), HALF, np.uint32),
+        np.full(n_counters, HALF, np.uint32),
         weights,
         np.full(n * 16, 40000, np.int32),
         runs.new_counters(),
@@ -131,7 +132,7 @@ def code_fast(
     k = int64(tree.path.size)
     n_nodes = max(1, k - 1)
     second_at = n_nodes + FLAG_ROWS
-    hashed_at = N_DIRECT * (4096 + n_nodes * 1024)
+    hashed_at = N_DIRECT * 4096 + (2 if pairs != 0 else N_DIRECT) * n_nodes * 1024
     low, high, code, pos = coder[0], coder[1], coder[2], coder[3]
     stride = uint64(width + 2 * PAD)
     near, hashes, at, rows = scratch.near, scratch.hashes, scratch.at, scratch.rows

@@ -86,7 +86,7 @@ class _MapCoder:
             self.dense = densemap.new_model(k, self.bits)
         else:
             self.bits = _bits_for(n_pixels * 2, 12, 20)
-            self.fast = fastmap.new_model(k, self.bits)
+            self.fast = fastmap.new_model(k, self.bits, plan.pairs)
 
     def code(
         self, plane: IndexMap, shape: Shape, coder: Coder, sink: Pixels | None, source: Pixels | None
