@@ -293,7 +293,7 @@ import sys, time
 from triptych.cli import main
 from triptych.cli.inputs import Input
 load = Input.load
-Input.load = lambda each: time.sleep(0.05) or load(each)
+Input.load = lambda each: time.sleep(0.1) or load(each)
 main(sys.argv[1:])
 """
 """An encoder that can be caught at work."""
@@ -315,7 +315,8 @@ def test_a_run_that_was_killed_is_resumed(tmp_path, run, many, whole, sign):
     path = tmp_path / "x.tych"
     size = 0
     for image in (4, 12, 20):
-        n_bytes = tp.Reader(whole).info(image)["offset"]
+        # On a busy machine the run before may have come further than that.
+        n_bytes = max(tp.Reader(whole).info(image)["offset"], size + 1)
         stop_when_it_has(n_bytes, sign, path, "encode", many, "--resume", "-j2", *LOSSLESS)
         assert not list(tmp_path.glob(".*.part"))
         assert path.stat().st_size > size

@@ -16,6 +16,7 @@ from bench import shards, stores
 from bench.image_sets import read_cells, read_pack
 from bench.measure import Pixels, alternate, psnr
 from bench.peers import select
+from bench.pictures import sprite_cells
 from bench.results import Goal, Row, Section, Table
 from bench.setup import Setup
 from bench.stores import Store, folder_nbytes, triptych_store
@@ -141,11 +142,12 @@ def _measure(
 def _measure_palettes(setup: Setup, section: Section) -> None:
     """Add a table of the collections that palettes are for."""
     rows: list[Row] = []
-    for pack, what, options in (
-        ("tuxemon64", "sprites, lossless", {"lossless": True}),
-        ("twemoji64", "emoji, 64 colours", {"n_colors": 64}),
+    most = setup.some(512, 16)
+    sprites = np.stack([cell.pixels for cell in sprite_cells(setup.data)[:most]])
+    for images, what, options in (
+        (sprites, "sprites, lossless", {"lossless": True}),
+        (read_pack(setup.data, "twemoji64", most).pixels, "emoji, 64 colours", {"n_colors": 64}),
     ):
-        images = read_pack(setup.data, pack, setup.some(512, 16)).pixels
         setup.say(f"store-speed: {len(images)} of {what}")
         ours = triptych_store(_FAST, "", mode="kmeans", effort="fast", **options)
         shown = np.zeros_like(images)
