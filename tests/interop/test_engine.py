@@ -165,6 +165,7 @@ def test_a_job_that_ends_every_worker():
         address = local.scheduler_address.replace("tcp", "dask")
         with pytest.raises(EngineFailed, match="ended each worker"), open_engine(address) as executor:
             executor.submit(os._exit, 1).result()
+        local.wait_for_workers(1, timeout=60)  # a cluster cannot be closed while it starts one anew
 
 
 @pytest.mark.slow
