@@ -38,6 +38,8 @@ class PartWriter:
         self._size, self._part, self._index, self._slots = tail.size, tail.part, tail.index, tail.slots
         # A part that lost its index, or never had one because its writer was killed, gets one.
         self._new_frames = 0 if tail.is_indexed else tail.index.n_frames
+        self.whole_size = tail.size
+        """Bytes of the stream up to the end of the last frame that is there as a whole."""
         if self._part == self._size:
             self._start_part()
 
@@ -51,6 +53,7 @@ class PartWriter:
         self._index = PartIndex()
         self._slots = {}
         self._write(STREAM_HEADER)
+        self.whole_size = self._size
 
     def _write(self, data: bytes | memoryview) -> None:
         self._sink.write(data)
@@ -64,6 +67,7 @@ class PartWriter:
         else:
             self._write(header)
             self._write(payload)
+        self.whole_size = self._size
         return header_crc(header)
 
     def add_images(self, slot: int, payload: bytes | memoryview, keys: Sequence[str | None]) -> None:

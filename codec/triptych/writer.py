@@ -256,6 +256,17 @@ class Writer:
             self._pool.close()
             self._sink.abort()
 
+    def salvage(self) -> None:
+        """Close, and keep the frames that were written, also after a failure in the midst of one.
+
+        For a path that has its name (see `checkpoint`). There is no index: who continues the stream adds it.
+        """
+        if not self._closed:
+            self._closed = True
+            self._pool.close()
+            self._sink.go_on_at(self._part.whole_size)
+            self._sink.close()
+
     def __enter__(self) -> Self:
         return self
 

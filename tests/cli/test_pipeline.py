@@ -23,6 +23,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from triptych import sink as sinks
 from triptych.cli import group
 from triptych.cli.inputs import Input, collect_images
 from triptych.writer import Writer
@@ -263,6 +264,30 @@ def test_resume_with_what_contradicts_it(tmp_path, run, many, more):
     (tmp_path / "x.tych").write_bytes(b"before")
     run("encode", many, "-o", tmp_path / "x.tych", "--resume", *more, code=2)
     assert (tmp_path / "x.tych").read_bytes() == b"before"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError("full")])
+def test_frames_before_the_one_that_failed_are_kept(tmp_path, run, many, whole, monkeypatch, error):
+    """What ends a run may strike in the midst of a frame; only a run with --resume leaves a stream behind."""
+    write, frames = sinks._write_fully, []
+
+    def write_some(handle, data):
+        frames.append(data)
+        if len(frames) < 4:
+            write(handle, data)
+        else:
+            write(handle, data[: len(data) // 2])
+            raise error
+
+    path = tmp_path / "x.tych"
+    with monkeypatch.context() as patch:
+        patch.setattr(sinks, "_write_fully", write_some)
+        run("encode", many, "-o", path, "--resume", "-j1", *LOSSLESS, code=130 if len(error.args) == 0 else 1)
+    assert path.read_bytes() == b"".join(frames[:3])
+    assert whole.startswith(path.read_bytes())
+    report = json.loads(run("encode", many, "-o", path, "--resume", "--json", *LOSSLESS).stdout)
+    assert report["skipped"] > 0
+    assert content(path) == ALL
 
 
 def test_resume_of_a_damaged_stream_is_refused(tmp_path, run, many):

@@ -164,7 +164,7 @@ class Collection:
             except BaseException:
                 if self.resume and writer is not None:
                     with suppress(TriptychError, OSError):  # the first error counts
-                        writer.checkpoint()
+                        writer.salvage()
                 raise
             finally:
                 if writer is not None:
