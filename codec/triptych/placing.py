@@ -58,7 +58,7 @@ class PlacesIn:
             An image has another shape than there is room for.
         """
         out = self._out
-        for shape in set(shapes):
+        for shape in dict.fromkeys(shapes):  # each once, in order
             if shape != out.shape[1:]:
                 image = ats[shapes.index(shape)]
                 raise InvalidOption(

@@ -223,8 +223,8 @@ class Panel:
         coordinates = codec.coordinates(values, level)
         plain = codec.generator if realism < 1 else None
         images = [
-            # Both generators are of the codec's own kind: `load_codec` built them for it.
-            codec.generate_with(generator, coordinates, level) * share  # type: ignore[arg-type]  # as said
+            # `load_codec` built both generators for this codec: they are of its own kind.
+            codec.generate_with(generator, coordinates, level) * share  # type: ignore[arg-type]  # see above
             for generator, share in ((plain, 1 - realism), (self.loaded.realism, realism))
             if generator is not None and share
         ]
