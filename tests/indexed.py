@@ -6,14 +6,14 @@ import numpy as np
 from hypothesis import strategies as st
 from triptych.fit.colors import sort_palette
 from triptych.images import Shape
-from triptych.modes.indexmaps import BATCH, DENSE, FAST, Indexed, Plan
+from triptych.modes.indexmaps import BATCH, DENSE, FAST, RANKS, Indexed, Plan
 
 SEEDS = st.integers(0, 2**32 - 1)
 PALETTE_KINDS = ("rgba", "rgb", "grey", "grey and alpha", "near", "on a line", "two ends")
 MAP_KINDS = ("noise", "flat", "runs", "gradient", "tiles", "sparse", "stripes")
 PLANS = [Plan(DENSE, n) for n in range(4)]
 PLANS += [Plan(FAST, n, pairs) for n in range(4) for pairs in (0, 1)]
-PLANS += [Plan(BATCH)]
+PLANS += [Plan(BATCH), Plan(RANKS)]
 MAP_PLANS = [plan for plan in PLANS if plan.coder != BATCH]
 """Those that go with a dictionary."""
 

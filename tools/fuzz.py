@@ -150,10 +150,11 @@ def _palette(k: int) -> npt.NDArray[np.uint8]:
 
 def _body_seeds() -> Iterator[bytes]:
     """Give bodies behind a byte for the dictionary, one for the number of images and two for each shape."""
-    from triptych.modes.indexmaps import BATCH, DENSE, FAST, Indexed, Plan, encode_maps
+    from triptych.modes.indexmaps import BATCH, DENSE, FAST, RANKS, Indexed, Plan, encode_maps
 
     rng = np.random.default_rng(1)
     plans = [Plan(DENSE), Plan(DENSE, 3), Plan(FAST), Plan(FAST, 2), Plan(FAST, 1, 1), Plan(BATCH)]
+    plans += [Plan(RANKS)]
     for plan in plans:
         for number, k in enumerate(_BODY_PALETTES):
             if k and plan.coder == BATCH:

@@ -407,21 +407,31 @@ def read_attachments(fields: Fields, last: dict[int, bytes]) -> dict[int, bytes]
 
 # ---- The k-means body (6) -------------------------------------------------------------------------
 
-DENSE, FAST, BATCH = 0, 1, 2
+DENSE, FAST, BATCH, RANKS = 0, 1, 2, 3
 
 
 def decode_body(body: bytes, shapes: list[Shape], palette: Colors | None) -> list[npt.NDArray[np.uint8]]:
     fields = Fields(body)
     plan = fields.u8()
     coder, n_flags, pairs = plan & 3, plan >> 3 & 3, plan >> 5 & 1
-    if coder == 3 or plan >> 6 or (coder == BATCH and n_flags) or (coder != FAST and pairs):
+    if plan >> 6 or (coder in (BATCH, RANKS) and n_flags) or (coder != FAST and pairs):
         raise Invalid("a plan that means nothing")
     if coder == BATCH and palette is not None:
         raise Invalid("the batch coder with a dictionary")
     if plan & 4:
         fields.take(2 * len(shapes))
+    if coder == RANKS:
+        message = fields.take(fields.varint())
     decoder = RangeDecoder(fields.rest())
     palettes = PaletteModel()
+    if coder == RANKS:
+        sizes = [height * width for height, width, _ in shapes]
+        books = [palette if palette is not None else palettes.decode(decoder, size) for size in sizes]
+        decoder.finish()
+        ranks = RankModel(message)
+        maps = [ranks.decode_map(*pair) for pair in zip(books, shapes, strict=True)]
+        ranks.decoder.finish()
+        return [show(*trio) for trio in zip(maps, books, shapes, strict=True)]
     frame_pixels = sum(height * width for height, width, _ in shapes)
     model: BatchModel | TreeModel | None = None
     pixels = []
@@ -437,11 +447,15 @@ def decode_body(body: bytes, shapes: list[Shape], palette: Colors | None) -> lis
                 else DenseModel(colors, size, n_flags)
             )
         rows = model.decode_map(decoder, colors, height, width)
-        table = np.array(colors, np.uint8)[:, {1: [0], 2: [0, 3], 3: [0, 1, 2], 4: [0, 1, 2, 3]}[channels]]
-        image = table[np.array(rows)]
-        pixels.append(image[:, :, 0] if channels == 1 else image)
+        pixels.append(show(rows, colors, (height, width, channels)))
     decoder.finish()
     return pixels
+
+
+def show(rows: list[list[int]], colors: Colors, shape: Shape) -> npt.NDArray[np.uint8]:
+    table = np.array(colors, np.uint8)[:, {1: [0], 2: [0, 3], 3: [0, 1, 2], 4: [0, 1, 2, 3]}[shape[2]]]
+    image = table[np.array(rows)]
+    return image[:, :, 0] if shape[2] == 1 else image
 
 
 # ---- Mixing (6.1) ---------------------------------------------------------------------------------
@@ -1588,6 +1602,71 @@ def quantize(n: int) -> int:
 def fold(value: int, shift: int) -> int:
     value &= U64
     return value ^ value >> shift
+
+
+# ---- Ranks (6.9) ----------------------------------------------------------------------------------
+
+
+class RankModel:
+    """The coder of ranks: its tables, and where the message is read."""
+
+    def __init__(self, message: bytes) -> None:
+        self.decoder = StateDecoder(message, 2)
+        shares = [65536 // (2 * j + 3) for j in range(16)]
+        starts = [256 * i + (2**20 - 4096) * sum(shares[:i]) // sum(shares) for i in range(16)]
+        self.tables = [[*starts, 2**20] for _ in range(40 + 144)]
+        self.counts = [0] * (40 + 144)
+
+    def decode_map(self, colors: Colors, shape: Shape) -> list[list[int]]:
+        """Decode an index map, row by row."""
+        height, width, _ = shape
+        groups = [list(range(first, min(first + 16, len(colors)))) for first in range(0, len(colors), 16)]
+        around = Surroundings(width)
+        above = [(0, 0)] * width
+        rows = []
+        for _ in range(height):
+            around.begin_row()
+            left = (0, 0)
+            for x in range(width):
+                near = [colors[index] for index in around.around(x)[:4]]
+                point = [foretell(*values) for values in zip(*near, strict=True)]
+                texture = how_many(
+                    (12, 30, 60, 100, 160, 240, 400),
+                    sum(abs(a - e) + abs(b - e) + abs(b - f) for a, b, e, f in zip(*near, strict=True)),
+                )
+                apart = [max(abs(8 * v - p) for v, p in zip(c, point, strict=True)) for c in colors]
+                rank, group = 0, groups[0]
+                if len(groups) > 1:
+                    rank = self.decode(0, 5 * texture + min(4, left[0] + above[x][0]))
+                    group = nearest(groups, [min(apart[index] for index in group) for group in groups], rank)
+                fine_table = 6 * (3 * texture + min(2, rank)) + min(5, (left[1] + above[x][1] + 1) >> 1)
+                fine = self.decode(1, 40 + fine_table)
+                around.rows[0][x + 3] = nearest(group, [apart[index] for index in group], fine)
+                left = above[x] = rank, fine
+            rows.append(around.end_row())
+        return rows
+
+    def decode(self, lane: int, table: int) -> int:
+        """Decode a symbol, and let its table learn."""
+        starts = self.tables[table]
+        symbol = self.decoder.entry(lane, [(starts[i + 1] >> 4) - (starts[i] >> 4) for i in range(16)])
+        rate = min(7, 3 + (self.counts[table] >> 3))
+        for i in range(1, 16):
+            starts[i] += (256 * i + (2**20 - 4096 if i > symbol else 0) - starts[i]) >> rate
+        self.counts[table] += 1
+        return symbol
+
+
+def foretell(a: int, b: int, e: int, f: int) -> int:
+    """Return the point's value in a channel."""
+    return clamp(2 * a + 2 * b + f - e, 0, 1020) + 4 * max(min(a, b), min(max(a, b), a + b - e))
+
+
+def nearest(things: list[Any], distances: list[int], rank: int) -> Any:
+    """Return the thing of this rank; among equally near ones the first is first."""
+    if rank >= len(things):
+        raise Invalid("a rank that no colour has")
+    return things[sorted(range(len(things)), key=lambda i: distances[i])[rank]]
 
 
 # ---- The PCA bodies (7, 8) ------------------------------------------------------------------------
@@ -2773,16 +2852,21 @@ class StateDecoder:
         self.states[lane] = self.fill(x >> 1)
         return x & 1
 
-    def number(self, offset: int, frequencies: list[int]) -> int:
-        """Decode the next number with a table."""
-        lane = self.decoded % len(self.states)
-        self.decoded += 1
+    def entry(self, lane: int, frequencies: list[int]) -> int:
+        """Decode which of a table's entries comes next in a lane."""
         x = self.states[lane]
         slot, entry, start = x & 65535, 0, 0
         while start + frequencies[entry] <= slot:
             start += frequencies[entry]
             entry += 1
         self.states[lane] = self.fill(frequencies[entry] * (x >> 16) + slot - start)
+        return entry
+
+    def number(self, offset: int, frequencies: list[int]) -> int:
+        """Decode the next number with a table."""
+        lane = self.decoded % len(self.states)
+        self.decoded += 1
+        entry = self.entry(lane, frequencies)
         if entry < len(frequencies) - 1:
             return offset + entry
         below, zeros, distance = self.bit(lane), 0, 1

@@ -199,7 +199,7 @@ def one(
     return coded(about, plan, [(palette(k, k, channels), make(k, k, height, width), channels)])
 
 
-DENSE, FAST, BATCH = 0, 1, 2
+DENSE, FAST, BATCH, RANKS = 0, 1, 2, 3
 BOOK = palette(5, 16, 4)
 BOOK_PAYLOAD = palette_payload(BOOK, b'{"n_colors":16}')
 BOOK_ID = hashlib.sha256(BOOK_PAYLOAD).digest()
@@ -263,6 +263,22 @@ def good_vectors() -> Iterator[tuple[str, Callable[[], Good]]]:
                 (16, 16, 3, 4), (1, 1, 1, 1), (17, 3, 4, 16), (16, 16, 3, 2), (3, 40, 2, 17), (1, 64, 1, 5)
             )
         ],
+    )  # fmt: skip
+    yield "ranks-k1-l", lambda: one("ranks, one colour", (RANKS, 0, 0), 1, 1, noise, 3, 5)
+    yield "ranks-k16-rgb", lambda: one("ranks, one group", (RANKS, 0, 0), 16, 3, noise, 20, 31)
+    yield "ranks-k256-rgba", lambda: one("ranks, all groups, alpha", (RANKS, 0, 0), 256, 4, noise, 24, 32)
+    yield "ranks-shapes", lambda: coded(
+        "ranks: shapes, channels and palettes vary, the model goes on, the last group has one colour",
+        (RANKS, 0, 0),
+        [
+            (palette(k + c, k, c), noise(k, k, h, w), c)
+            for h, w, c, k in ((16, 16, 3, 33), (1, 1, 1, 1), (17, 3, 4, 16), (9, 40, 2, 40), (1, 64, 1, 17))
+        ],
+    )  # fmt: skip
+    yield "ranks-book", lambda: coded(
+        "ranks, a dictionary in the stream, no palettes",
+        (RANKS, 0, 0), [(WIDE_BOOK, noise(s, 256, 6, 6), 3) for s in range(4)],
+        WIDE_BOOK, 1, frame(DICTIONARY, palette_payload(WIDE_BOOK), 1),
     )  # fmt: skip
     yield (
         "batch-writer",
@@ -758,9 +774,10 @@ def bad_bodies(body: bytes) -> Iterator[tuple[str, Bad]]:
     for name, plan in (
         ("bit6", 0x40),
         ("bit7", 0x80),
-        ("coder-3", 0x03),
         ("batch-flags", 0x0A),
         ("batch-pairs", 0x22),
+        ("ranks-flags", 0x0B),
+        ("ranks-pairs", 0x23),
         ("dense-pairs", 0x20),
     ):
         yield f"plan-{name}", refused(f"plan {plan:02X}", bytes([plan]) + body[1:])
@@ -773,6 +790,39 @@ def bad_bodies(body: bytes) -> Iterator[tuple[str, Bad]]:
     yield "palette-double", refused("a colour twice", forge((8, 8, 1), head_bits(2) + [1] * 8), (8, 8, 1))
     slow = forge((16, 17, 1), head_bits(256) + all_greys())
     yield "batch-slow", refused("more decisions than its pixels may take", slow, (16, 17, 1))
+    message, palettes = ranks_parts(40)
+    for name, about, parts in (
+        ("short", "ends in its length", (b"\x80",)),
+        ("length", "a message longer than the body", (b"\x09", message[:8])),
+        ("state", "a state that is too low", ranked(message[:4] + bytes(4) + message[8:], palettes)),
+        ("odd", "a message of an odd length", ranked(message + b"\0", palettes)),
+        ("early", "a message that ends early", ranked(message[:-8], palettes)),
+        ("late", "a message that goes on", ranked(message + bytes(4), palettes)),
+        ("color", "a rank that no colour of the last group has", ranked(message, ranks_parts(33)[1])),
+        ("group", "a rank that no group has", ranked(message, ranks_parts(20)[1])),
+        ("palette", "no palettes", ranked(message, b"")),
+        ("behind", "a byte behind the palettes", ranked(message, palettes + b"\0\0\0\0\1")),
+    ):
+        yield f"ranks-{name}", refused(about, b"".join((bytes([RANKS]), *parts)), (24, 24, 3))
+
+
+def ranks_parts(k: int) -> tuple[bytes, bytes]:
+    """Return the message and the palettes of a picture of k colours."""
+    from triptych.modes.indexmaps import Indexed, Plan, encode_maps
+    from triptych.varint import parse_varint
+
+    colors = palette(k, k, 3)
+    body = encode_maps(Plan(RANKS), [Indexed(colors, noise(k, k, 24, 24))], None)
+    assert body is not None
+    size, at = parse_varint(memoryview(body), 1)
+    return body[at : at + size], body[at + size :]
+
+
+def ranked(message: bytes, palettes: bytes) -> tuple[bytes, ...]:
+    """Return what follows the plan."""
+    from triptych.varint import build_varint
+
+    return build_varint(len(message)), message, palettes
 
 
 def bad_pca(about: str, payload: bytes, pictures: Sequence[Pixels], body: bytes, error: str = "") -> Bad:

@@ -37,7 +37,7 @@ class PaletteModel(NamedTuple):
     """Adaptive state over the palettes of a frame: counters u32, weights i32 (64 rows of 8); and work arrays.
 
     at i64 (7), rows i64 (2), seen u32 (8), logits i32 (8): see contextmix. facts i64 (8): see _surroundings.
-    first, end, depths i64, prefixes u64 (40): the nodes that wait, depth first: at most one a level.
+    first, end, depths i64, prefixes, values u64 (40): the nodes that wait, depth first: at most one a level.
     """
 
     counters: U32
@@ -51,6 +51,7 @@ class PaletteModel(NamedTuple):
     end: I64
     depths: I64
     prefixes: U64
+    values: U64
 
 
 def new_model() -> PaletteModel:
@@ -66,6 +67,7 @@ def new_model() -> PaletteModel:
         np.zeros(40, np.int64),
         np.zeros(40, np.int64),
         np.zeros(40, np.int64),
+        np.zeros(40, np.uint64),
         np.zeros(40, np.uint64),
     )
 
@@ -192,34 +194,36 @@ def code_size(
 
 @inline
 def _surroundings(
-    channels: I64, levels: I64, depth: int, prefix: int, last: int, last2: int, n_bits: int, facts: I64
+    channels: I64, levels: I64, depth: int, value: int, last: int, last2: int, facts: I64
 ) -> None:
     """Gather what is known at a trie node about the bit that comes: facts i64 (8).
 
     0, 1: this channel's bits five and four levels up (2 = none there); 2: all its higher bits; 3: do
     they equal the last colour's; 4: 1 if above it, 2 if below; 5: do they equal the colour before's;
     6: what the other channels have at this level; 7: the last colour's bit here.
+    value, last, last2 u64: this node's bits and those of the last two colours, a byte for each channel.
     """
     channel, level = channels[depth], levels[depth]
-    facts[0], facts[1], facts[2], facts[3] = 2, 2, 0, 1
-    facts[4], facts[5], facts[6] = 0, 1, 0
-    for i in range(depth):
-        shift = uint64(n_bits - 1 - i)
-        bit = int64((prefix >> shift) & uint64(1))
-        if channels[i] == channel:
-            facts[2] = (facts[2] << 1) | bit
-            if levels[i] == level + 5:
-                facts[0] = bit
-            if levels[i] == level + 4:
-                facts[1] = bit
-            theirs = int64((last >> shift) & uint64(1))
-            if bit != theirs and facts[3] == 1:
-                facts[3], facts[4] = 0, 2 if theirs > bit else 1
-            if bit != int64((last2 >> shift) & uint64(1)):
-                facts[5] = 0
-        elif levels[i] == level:
-            facts[6] = facts[6] * 2 + bit + 1
-    facts[7] = int64((last >> uint64(n_bits - 1 - depth)) & uint64(1))
+    at = uint64(8 * channel)
+    above = uint64(level + 1)
+    ours = (value >> at) & uint64(255)
+    theirs = (last >> at) & uint64(255)
+    top, last_top = ours >> above, theirs >> above
+    facts[0] = int64((ours >> uint64(level + 5)) & uint64(1)) if level < 3 else 2
+    facts[1] = int64((ours >> uint64(level + 4)) & uint64(1)) if level < 4 else 2
+    facts[2] = int64(top)
+    facts[3] = int64(top == last_top)
+    facts[4] = int64(top > last_top) + 2 * int64(top < last_top)
+    facts[5] = int64(top == ((last2 >> at) & uint64(255)) >> above)
+    other = 0
+    if channel != ALPHA:
+        # Alpha's bits come first, then green's, red's and blue's of each level.
+        if channels[0] == ALPHA:
+            other = int64((value >> uint64(8 * ALPHA + level)) & uint64(1)) + 1
+        for before in range(channel):
+            other = other * 2 + int64((value >> uint64(8 * before + level)) & uint64(1)) + 1
+    facts[6] = other
+    facts[7] = int64((theirs >> uint64(level)) & uint64(1))
 
 
 @inline
@@ -268,26 +272,29 @@ def code_keys(
     n_bits = int64(channels.size)
     at, facts, rows, seen, logits = model.at, model.facts, model.rows, model.seen, model.logits
     # Depth first, left first: at most one waiting node a level.
-    first, end, depths, prefixes = model.first, model.end, model.depths, model.prefixes
-    first[0], end[0], depths[0], prefixes[0] = 0, n_keys, 0, uint64(0)
+    first, end, depths = model.first, model.end, model.depths
+    prefixes, values = model.prefixes, model.values
+    first[0], end[0], depths[0], prefixes[0], values[0] = 0, n_keys, 0, uint64(0), uint64(0)
     waiting = 1
-    last, last2, any_last = uint64(0), uint64(0), False
+    # The last key, and it and the one before with their bits sorted by channel.
+    last, last_value, last_value2, any_last = uint64(0), uint64(0), uint64(0), False
     while waiting > 0:
         waiting -= 1
-        lo, hi, depth, prefix = first[waiting], end[waiting], depths[waiting], prefixes[waiting]
+        lo, hi, depth = first[waiting], end[waiting], depths[waiting]
+        prefix, value = prefixes[waiting], values[waiting]
         n = hi - lo
         if depth == n_bits:
             if n != 1:
                 return BAD_SYMBOL
             keys[lo] = prefix
-            last2, last, any_last = last, prefix, True
+            last_value2, last_value, last, any_last = last_value, value, prefix, True
             continue
         shift = uint64(n_bits - 1 - depth)
         n_left = 0
         if sink is not None:
             for i in range(lo, hi):
                 n_left += int64(((keys[i] >> shift) & uint64(1)) == uint64(0))
-        _surroundings(channels, levels, depth, prefix, last, last2, n_bits, facts)
+        _surroundings(channels, levels, depth, value, last_value, last_value2, facts)
         if not any_last:
             facts[7] = 2
         # Kind 0: the bit of a lone key. 1: do all keys go left? 2: all right? 3: halve the range of n_left.
@@ -337,10 +344,11 @@ def code_keys(
         if n > n_left:
             first[waiting], end[waiting], depths[waiting] = lo + n_left, hi, depth + 1
             prefixes[waiting] = prefix | (uint64(1) << shift)
+            values[waiting] = value | (uint64(1) << uint64(8 * channels[depth] + levels[depth]))
             waiting += 1
         if n_left > 0:
             first[waiting], end[waiting], depths[waiting] = lo, lo + n_left, depth + 1
-            prefixes[waiting] = prefix
+            prefixes[waiting], values[waiting] = prefix, value
             waiting += 1
     coder[0], coder[1], coder[2], coder[3] = low, high, code, pos
     return overrun(pos, sink, source)

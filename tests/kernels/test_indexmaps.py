@@ -1,4 +1,4 @@
-"""Frames of index maps: dense, fast and batch, through `triptych.modes.indexmaps`."""
+"""Frames of index maps: dense, fast, batch and ranks, through `triptych.modes.indexmaps`."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from indexed import (
 )
 from triptych.errors import InvalidFrame
 from triptych.images import Shape
-from triptych.modes.indexmaps import BATCH, DENSE, FAST, Indexed, Plan, decode_maps, encode_maps
+from triptych.modes.indexmaps import BATCH, DENSE, FAST, RANKS, Indexed, Plan, decode_maps, encode_maps
 from triptych_kernels import spritemap
 from triptych_kernels.palettetree import build_tree
 
@@ -167,7 +167,9 @@ def test_random_bytes_under_a_good_plan(plan, coded, height, width):
 def test_plan_bytes(byte):
     coder, n_flags, pairs, rest = byte & 3, byte >> 3 & 3, byte >> 5 & 1, byte >> 6
     good = not rest and (
-        coder == FAST or (coder == DENSE and not pairs) or (coder == BATCH and not pairs and not n_flags)
+        coder == FAST
+        or (coder == DENSE and not pairs)
+        or (coder in (BATCH, RANKS) and not pairs and not n_flags)
     )
     if good:
         assert Plan.parse(byte).to_byte(bool(byte & 4)) == byte

@@ -1,8 +1,9 @@
 """The body of a k-means frame: palettes and index maps to bytes and back. FORMAT.md section 6 is the law.
 
-Three coders: *dense* (fewest bytes), *fast*, and *batch* for small images with palettes of their own. All
-adaptive state is made here and handed to the kernels. Nothing here chooses: what colours a picture gets and
-which coder it goes to is the business of `triptych.modes.kmeans`.
+Four coders: *dense* (fewest bytes), *fast*, and two for small images with palettes of their own: *batch*, and
+*ranks*, which is fast where neighbours differ. All adaptive state is made here and handed to the kernels.
+Nothing here chooses: what colours a picture gets and which coder it goes to is the business of
+`triptych.modes.kmeans`.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from triptych_kernels.status import BAD_SYMBOL, INPUT_EXHAUSTED, OK, OUTPUT_FULL
 
 from triptych.errors import InvalidFrame
 from triptych.images import Pixels, Shape
+from triptych.modes.rankmaps import build_ranks, parse_ranks
+from triptych.varint import build_varint, parse_varint
 
 Colors = npt.NDArray[np.uint8]
 IndexMap = npt.NDArray[np.uint8]
 
-DENSE, FAST, BATCH = 0, 1, 2
-CODER_NAMES = ("dense", "fast", "batch")
+DENSE, FAST, BATCH, RANKS = 0, 1, 2, 3
+CODER_NAMES = ("dense", "fast", "batch", "ranks")
 HAS_ERRORS = 4
 ERROR_SCALE = 1472
 """Steps of the stored error for each doubling: the error of 2^28 pixels of four channels fits in u16."""
@@ -54,7 +57,7 @@ class Plan:
     def parse(cls, byte: int) -> Plan:
         """Parse the byte; raise InvalidFrame for what no encoder writes."""
         coder, n_flags, pairs = byte & 3, byte >> 3 & 3, byte >> 5
-        if coder > BATCH or pairs > (coder == FAST) or (coder == BATCH and n_flags):
+        if pairs > (coder == FAST) or (coder in (BATCH, RANKS) and n_flags):
             raise InvalidFrame("unknown coder in a k-means body", got=byte)
         return cls(coder, n_flags, pairs)
 
@@ -210,6 +213,8 @@ def encode_maps(plan: Plan, maps: Sequence[Indexed], palette: Colors | None) -> 
     head = bytes([plan.to_byte(has_errors=any(m.error for m in maps))])
     if head[0] & HAS_ERRORS:
         head += b"".join(struct.pack("<H", _error_code(m.error)) for m in maps)
+    if plan.coder == RANKS:
+        return head + _encode_ranked(maps, palette)
     size = 2 * sum(shape.pixels for shape in shapes) + 2048 * len(maps)
     status = OUTPUT_FULL
     while status == OUTPUT_FULL:  # a pixel may cost 255 decisions of 15 bits; it never does for long
@@ -234,13 +239,55 @@ def decode_maps(
     plan, errors, at = parse_head(body, len(shapes))
     if palette is not None and plan.coder == BATCH:
         raise InvalidFrame("the batch coder does not go with a dictionary")
-    source = np.frombuffer(body, np.uint8)[at:]
-    status, coder, maps = _code_frame(plan, shapes, None, palette, stop, None, source)
-    if status == OK and stop == len(shapes):
-        status = int(finish_decoding(coder, source))
+    if plan.coder == RANKS:
+        status, maps = _decode_ranked(body[at:], shapes, palette, stop)
+    else:
+        source = np.frombuffer(body, np.uint8)[at:]
+        status, coder, maps = _code_frame(plan, shapes, None, palette, stop, None, source)
+        if status == OK and stop == len(shapes):
+            status = int(finish_decoding(coder, source))
     if status != OK:
         raise InvalidFrame(f"a k-means body {_CAUSES[status]}")
     return [Indexed(m.colors, m.indices, error) for m, error in zip(maps, errors, strict=False)]
+
+
+def _encode_ranked(maps: Sequence[Indexed], palette: Colors | None) -> bytes:
+    """Build what the coder of ranks writes: all maps, then all palettes."""
+    colors = [m.colors if palette is None else palette for m in maps]
+    message = build_ranks([m.indices for m in maps], colors)
+    coded = build_varint(len(message)) + message
+    if palette is None:
+        coder, model = new_coder(), paletteset.new_model()
+        sink = np.empty(2048 * len(maps) + 64, np.uint8)  # a colour has 32 bits at most, and few of them 15
+        for m in maps:
+            _code_palette(m.colors, m.indices.size, model, coder, sink, None)
+        coded += sink[: int(finish_encoding(coder, sink))].tobytes()
+    return coded
+
+
+def _decode_ranked(
+    coded: memoryview, shapes: Sequence[Shape], palette: Colors | None, stop: int
+) -> tuple[int, list[Indexed]]:
+    """Give a status and the first `stop` maps; raise InvalidFrame where the parts do not fit the bytes."""
+    size, at = parse_varint(coded, 0)
+    if size > len(coded) - at:
+        raise InvalidFrame("bytes of ranks", expected=size, got=len(coded) - at)
+    message = np.frombuffer(coded, np.uint8)[at : at + size].copy()
+    source = np.frombuffer(coded, np.uint8)[at + size :]
+    is_whole, status = stop == len(shapes), OK
+    palettes = [] if palette is None else [palette] * stop
+    coder, model = new_coder(), paletteset.new_model()
+    start(coder, source)
+    for shape in shapes[: stop - len(palettes)]:
+        if status == OK:
+            status, colors = _code_palette(None, shape.pixels, model, coder, None, source)
+            palettes.append(colors)
+    if status == OK and is_whole:
+        status = int(finish_decoding(coder, source))
+    if status != OK:
+        return status, []
+    status, maps = parse_ranks(message, palettes, shapes[:stop], is_whole)
+    return status, [Indexed(*pair) for pair in zip(palettes, maps, strict=False)]
 
 
 def parse_head(body: memoryview, n_images: int) -> tuple[Plan, list[float], int]:

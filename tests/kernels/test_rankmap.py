@@ -1,0 +1,89 @@
+"""Index maps by ranks: against their twin; what tables keep; messages that are damaged."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from indexed import MAP_KINDS, indexed, make_map, make_palette, shapes_of
+from reference import ranks as twin
+from triptych.modes.indexmaps import Indexed
+from triptych.modes.rankmaps import build_ranks, parse_ranks
+from triptych_kernels import mapmodel, rankmap
+from triptych_kernels.status import BAD_SYMBOL, INPUT_EXHAUSTED, OK, TAIL_MISMATCH
+
+
+def build(maps):
+    return build_ranks([m.indices for m in maps], [m.colors for m in maps])
+
+
+def parse(message, maps, whole=True):
+    status, found = parse_ranks(
+        np.frombuffer(message, np.uint8).copy(), [m.colors for m in maps], shapes_of(maps), whole
+    )
+    return status, [plane.tolist() for plane in found]
+
+
+def small(kind, palette, k, height=9, width=13):
+    colors = make_palette(palette, k, k)
+    return Indexed(colors, make_map(kind, height, width, len(colors), k))
+
+
+@pytest.mark.parametrize("kind", MAP_KINDS)
+@pytest.mark.parametrize("palette", ["rgba", "near", "two ends", "grey"])
+def test_the_message_is_the_twins(kind, palette):
+    """Palettes of one group and of all, and what is learned from a map before."""
+    maps = [small(kind, palette, k) for k in (1, 16, 17, 256, 40)]
+    assert build(maps) == twin.encode([(m.colors.tolist(), m.indices.tolist()) for m in maps])
+
+
+@given(st.lists(indexed(), min_size=1, max_size=3), st.data())
+def test_round_trip_of_all_and_of_the_first_maps(maps, data):
+    message = build(maps)
+    assert parse(message, maps) == (OK, [m.indices.tolist() for m in maps])
+    n = data.draw(st.integers(1, len(maps)))
+    assert parse(message, maps[:n], whole=False) == (OK, [m.indices.tolist() for m in maps[:n]])
+
+
+@pytest.mark.parametrize("kind", MAP_KINDS)
+def test_a_symbol_never_has_less_than_8_of_65536(kind):
+    """Not even one that never comes, in tables that see others thousands of times."""
+    model = rankmap.new_model()
+    for k in (256, 33, 2):
+        found = small(kind, "rgb", k, 90, 120)
+        plane = mapmodel.new_plane(90, 120)
+        mapmodel.plane_pixels(plane, 90, 120)[:] = found.indices
+        parts, above = np.zeros((90, 120, 2), np.uint32), np.zeros((2, 120), np.uint8)
+        palette = rankmap.new_palette(found.colors)
+        rankmap.find_parts(plane, 90, 120, palette, 3, model, above, parts)
+        frequencies = parts[:, :, 1] >> 16
+        assert frequencies.min() >= 8
+        starts = model.starts[:-1].reshape(-1, 16)
+        edges = np.hstack([starts, np.full((len(starts), 1), 1 << 20)])
+        assert not edges[:, 0].any()
+        assert np.diff(edges).min() >= 129
+
+
+@given(indexed(), st.data())
+def test_damage_is_refused_or_is_another_message(found, data):
+    message = bytearray(build([found]))
+    message[data.draw(st.integers(0, len(message) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    status, maps = parse(bytes(message), [found])
+    assert status in (OK, BAD_SYMBOL, INPUT_EXHAUSTED, TAIL_MISMATCH)
+    if status == OK:
+        assert build([Indexed(found.colors, np.array(maps[0], np.uint8))]) == message
+
+
+@given(indexed(), st.binary(max_size=200))
+def test_any_bytes_give_indices_of_the_palette_or_a_status(found, message):
+    status, maps = parse(message, [found], whole=False)
+    if status == OK:
+        assert np.max(maps[0]) < len(found.colors)
+
+
+def test_a_message_that_ends_early_or_goes_on():
+    found = small("noise", "rgb", 60)
+    message = build([found])
+    assert parse(message[:-4], [found])[0] == INPUT_EXHAUSTED
+    assert parse(message[:12], [found])[0] == INPUT_EXHAUSTED
+    assert parse(message + bytes(4), [found])[0] == TAIL_MISMATCH
+    assert parse(message + bytes(4), [found], whole=False)[0] == OK
