@@ -12,9 +12,9 @@ SEEDS = st.integers(0, 2**32 - 1)
 PALETTE_KINDS = ("rgba", "rgb", "grey", "grey and alpha", "near", "on a line", "two ends")
 MAP_KINDS = ("noise", "flat", "runs", "gradient", "tiles", "sparse", "stripes")
 PLANS = [Plan(DENSE, n) for n in range(4)]
-PLANS += [Plan(FAST, n, pairs) for n in range(4) for pairs in (0, 1)]
+PLANS += [Plan(FAST, n, pairs) for n in range(4) for pairs in (0, 1, 2)]
 PLANS += [Plan(BATCH), Plan(RANKS)]
-MAP_PLANS = [plan for plan in PLANS if plan.coder != BATCH]
+MAP_PLANS = [plan for plan in PLANS if not plan.needs_palettes]
 """Those that go with a dictionary."""
 
 

@@ -413,11 +413,11 @@ DENSE, FAST, BATCH, RANKS = 0, 1, 2, 3
 def decode_body(body: bytes, shapes: list[Shape], palette: Colors | None) -> list[npt.NDArray[np.uint8]]:
     fields = Fields(body)
     plan = fields.u8()
-    coder, n_flags, pairs = plan & 3, plan >> 3 & 3, plan >> 5 & 1
-    if plan >> 6 or (coder in (BATCH, RANKS) and n_flags) or (coder != FAST and pairs):
+    coder, n_flags, pairs = plan & 3, plan >> 3 & 3, plan >> 5 & 3
+    if plan >> 7 or pairs == 3 or (coder in (BATCH, RANKS) and n_flags) or (coder != FAST and pairs):
         raise Invalid("a plan that means nothing")
-    if coder == BATCH and palette is not None:
-        raise Invalid("the batch coder with a dictionary")
+    if (coder == BATCH or pairs == 2) and palette is not None:
+        raise Invalid("a coder that goes with no dictionary")
     if plan & 4:
         fields.take(2 * len(shapes))
     if coder == RANKS:
@@ -439,6 +439,9 @@ def decode_body(body: bytes, shapes: list[Shape], palette: Colors | None) -> lis
         colors = palette if palette is not None else palettes.decode(decoder, height * width)
         if coder == BATCH:
             model = model or BatchModel(frame_pixels)
+        elif pairs == 2:
+            size = max(height * width for height, width, _ in shapes)
+            model = FastModel(colors, size, n_flags, pairs, model)
         elif palette is None or model is None:
             size = height * width if palette is None else frame_pixels
             model = (
@@ -1373,10 +1376,12 @@ class DenseModel(TreeModel):
 class FastModel(TreeModel):
     """The fast coder."""
 
-    def __init__(self, colors: Colors, pixels: int, n_flags: int, pairs: int) -> None:
+    def __init__(
+        self, colors: Colors, pixels: int, n_flags: int, pairs: int, before: "FastModel | None" = None
+    ) -> None:
         super().__init__(colors, n_flags)
         self.pairs = pairs
-        self.inner = inner = max(1, len(colors) - 1)
+        self.inner = inner = 16 if pairs == 2 else max(1, len(colors) - 1)
         self.bits = clamp((2 * pixels).bit_length(), 12, 20)
         self.color_counters = 4 * 4096
         self.hashed = self.color_counters + 4 * inner * 1024
@@ -1384,6 +1389,11 @@ class FastModel(TreeModel):
         self.mixer = Mixer(8, (inner + 192, 20480), (1024, 0))
         self.pair_weights = [40000] * (16 * inner)
         self.rate = Rate(300, 60)
+        self.depths = depths_of(self.nodes)
+        if before is not None:
+            self.counters[: self.hashed] = before.counters[: self.hashed]
+            self.mixer, self.pair_weights, self.rate = before.mixer, before.pair_weights, before.rate
+            self.run_counters, self.run_weights = before.run_counters, before.run_weights
 
     def decide(self, page: int, slot: int, others: list[int], first: int, second: int) -> int:
         """Decode a mixed decision of 3 hashed counters, 4 others and two rows of weights."""
@@ -1421,14 +1431,25 @@ class FastModel(TreeModel):
             8 * class_a(z[0]) + self.texture,
             100 * class_c(z[2]) + 10 * class_c(z[3]) + class_c(z[4]),
         )
+        row = self.depths[number] if self.pairs == 2 else number
         others = [
-            self.color_counters + (j * self.inner + number) * 1024 + context
+            self.color_counters + (j * self.inner + row) * 1024 + context
             for j, context in enumerate(contexts)
         ]
         if self.pairs:
-            at = 2 * (8 * number + self.texture)
+            at = 2 * (8 * row + self.texture)
             return decide_pair(self.decoder, self.counters, others[0], others[1], self.pair_weights, at, 1)
         return self.decide(node.page, node.slot, others, number, 8 * class_b(z[1]) + self.texture)
+
+
+def depths_of(nodes: list[Node]) -> list[int]:
+    """Return the depth of each node."""
+    depths = [0] * len(nodes)
+    for number, node in enumerate(nodes):
+        for child in node.children:
+            if child >= 0:
+                depths[child] = depths[number] + 1
+    return depths
 
 
 # ---- Batch (6.8) ----------------------------------------------------------------------------------

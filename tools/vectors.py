@@ -252,6 +252,16 @@ def good_vectors() -> Iterator[tuple[str, Callable[[], Good]]]:
     yield "fast-k64-rgb", lambda: one("fast, two flags, pairs", (FAST, 2, 1), 64, 3, drawn, 64, 64)
     yield "fast-k256-rgba", lambda: one("fast, three flags", (FAST, 3, 0), 256, 4, noise, 40, 40)
     yield "fast-pairs-k256", lambda: one("fast, no flags, pairs", (FAST, 0, 1), 256, 3, drawn, 48, 48)
+    yield "fast-shared", lambda: coded(
+        "fast, one model for palettes and images that differ in all",
+        (FAST, 3, 2),
+        [
+            (palette(k + c, k, c), drawn(k, k, h, w), c)
+            for h, w, c, k in (
+                (9, 40, 3, 90), (1, 1, 1, 1), (30, 30, 4, 16), (16, 16, 2, 40), (20, 20, 3, 256)
+            )
+        ],
+    )  # fmt: skip
     yield "batch-one", lambda: one("batch of one", (BATCH, 0, 0), 3, 3, drawn, 24, 24)
     yield "batch-k256", lambda: one("batch, colours found by score", (BATCH, 0, 0), 256, 4, drawn, 20, 20)
     yield "batch-shapes", lambda: coded(
@@ -764,6 +774,8 @@ def bad_dictionaries(payload: bytes, body: bytes) -> Iterator[tuple[str, Bad]]:
     yield "book-short", refused("ends in its params", palette_payload(BOOK[:0])[:-1])
     yield "book-empty", refused("an empty payload", b"")
     yield "book-batch", Bad("InvalidFrame", "the batch coder with a dictionary", book + batch)
+    shared = frame(IMAGES, images_payload([(8, 8, 3)], b"\x41" + body[1:]), 1)
+    yield "book-shared", Bad("InvalidFrame", "fast for all palettes, with a dictionary", book + shared)
 
 
 def bad_bodies(body: bytes) -> Iterator[tuple[str, Bad]]:
@@ -772,8 +784,9 @@ def bad_bodies(body: bytes) -> Iterator[tuple[str, Bad]]:
 
     yield "body-empty", refused("no plan", b"")
     for name, plan in (
-        ("bit6", 0x40),
         ("bit7", 0x80),
+        ("dense-shared", 0x40),
+        ("fast-pairs-3", 0x61),
         ("batch-flags", 0x0A),
         ("batch-pairs", 0x22),
         ("ranks-flags", 0x0B),

@@ -2,7 +2,8 @@
 
 It asks the same questions as the dense coder, with less to go by: three hashed contexts without check
 bytes and four direct ones. With `pairs`, decisions down the tree mix two counters only: for photographs,
-where every pixel walks the tree. FORMAT.md section 6.7 is the law.
+where every pixel walks the tree. Small images share what they can: with SHARED, counters belong to a depth in
+place of a node, and go on over images whose palettes differ. FORMAT.md section 6.7 is the law.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from triptych_kernels.contextmix import (
     train7,
 )
 from triptych_kernels.mapmodel import K1, K4, PAD, Scratch
-from triptych_kernels.palettetree import Tree
+from triptych_kernels.palettetree import DEPTH, MAX_DEPTH, Tree
 from triptych_kernels.rangecoder import code_bit, overrun
 from triptych_kernels.status import OK
 
@@ -40,14 +41,17 @@ RATE_MIN = 32
 LEARNING_RATE = 300
 LEARNING_RATE_MIN = 60
 PAIR_GAIN = 1
+SHARED = 2
+"""The value of `pairs` with which the model is one for all palettes of a frame."""
 
 
 class FastModel(NamedTuple):
-    """Adaptive state of one palette; a batch of maps with that palette goes on with it.
+    """Adaptive state of one palette, or of all with SHARED; a batch of maps goes on with it.
 
-    counters: u32: N_DIRECT * 4096 for candidates; n * 1024 for tree nodes, N_DIRECT times, or twice with
-    `pairs`; then 3 << line_bits hashed in lines of 16. weights: i32 rows of WIDTH. pair_weights: i32 (n *
-    16). run_counters, run_weights: see runs. matches: see mapmodel. rate: i64 (1), 8 fractional bits.
+    counters: u32: N_DIRECT * 4096 for candidates; n * 1024 for tree nodes (n = MAX_DEPTH with SHARED),
+    N_DIRECT times, or twice with `pairs`; then 3 << line_bits hashed in lines of 16. weights: i32 rows of
+    WIDTH. pair_weights: i32 (n * 16). run_counters, run_weights: see runs. matches: see mapmodel. rate: i64
+    (1), 8 fractional bits.
     """
 
     counters: U32
@@ -61,7 +65,7 @@ class FastModel(NamedTuple):
 
 def new_model(k: int, line_bits: int, pairs: int) -> FastModel:
     """Return the model before the first pixel; k colours, 3 * 2^line_bits hashed counters."""
-    n = max(1, k - 1)
+    n = MAX_DEPTH if pairs == SHARED else max(1, k - 1)
     n_counters = N_DIRECT * 4096 + (2 if pairs else N_DIRECT) * n * 1024 + (N_HASHED << line_bits)
     first_rows = n + FLAG_ROWS
     weights = np.zeros((first_rows + SECOND_ROWS) * WIDTH, np.int32)
@@ -75,6 +79,12 @@ def new_model(k: int, line_bits: int, pairs: int) -> FastModel:
         np.zeros((2, mapmodel.MATCH_SIZE), np.uint16),
         np.array([LEARNING_RATE << 8], np.int64),
     )
+
+
+def begin_palette(model: FastModel, line_bits: int) -> None:
+    """Forget, with SHARED, what is known by indices alone: they mean other colours in the next image."""
+    model.counters[-(N_HASHED << line_bits) :] = HALF
+    model.matches[:] = 0
 
 
 @inline
@@ -127,10 +137,10 @@ def code_fast(
 ) -> int:
     """Code one index map; return OK or a status.
 
-    Arguments as densemap.code_dense; pairs: 1 if tree decisions mix two counters only.
+    Arguments as densemap.code_dense; pairs: 1 if tree decisions mix two counters only, or SHARED.
     """
     k = int64(tree.path.size)
-    n_nodes = max(1, k - 1)
+    n_nodes = int64(MAX_DEPTH) if pairs == SHARED else max(1, k - 1)
     second_at = n_nodes + FLAG_ROWS
     hashed_at = N_DIRECT * 4096 + (2 if pairs != 0 else N_DIRECT) * n_nodes * 1024
     low, high, code, pos = coder[0], coder[1], coder[2], coder[3]
@@ -222,8 +232,9 @@ def code_fast(
                     path >>= 1
                     colormodel.project(predictions, tree.axis, node, placed)
                     if pairs != 0:
-                        _color_inputs(placed, node, n_nodes, texture, at)
-                        slots[0], slots[1], slots[2] = at[3], at[4], (node * 8 + texture) * 2
+                        row_of = int64(tree.axis[node, DEPTH]) if pairs == SHARED else node
+                        _color_inputs(placed, row_of, n_nodes, texture, at)
+                        slots[0], slots[1], slots[2] = at[3], at[4], (row_of * 8 + texture) * 2
                         p = squash(runs.pair_logit(model.counters, model.pair_weights, slots))
                         low, high, code, pos, bit = code_bit(
                             low, high, code, pos, bit, clamp(p, 2, 65534), sink, source

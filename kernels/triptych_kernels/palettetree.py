@@ -32,6 +32,9 @@ DIRECTIONS = np.array(
     np.int64,
 )
 """Directions of length 256 in (R, G, B, A)."""
+DEPTH, MAX_DEPTH = 6, 16
+"""Where a node's depth is in its row of `axis`. No side has more than 65 % of the colours, rounded up: of
+256, 167, 109, 71, 47, 31, 21, 14, 10, 7, 5, 4, 3, 2 are left, so that 13 is the greatest depth."""
 NODES_PER_PAGE = 15
 """Nodes that share a cache line of bit histories; a palette of 16 colours is one page."""
 
@@ -40,7 +43,7 @@ class Tree(NamedTuple):
     """Arrays over the k - 1 inner nodes in preorder (all of length at least 1) and over the k colours.
 
     left, right: i32, the node that follows a 0 or a 1; -1 - s is the leaf of colour s.
-    axis: i32 (n, 8): direction (4), threshold, 2^24 / sigma, 0, 0.
+    axis: i32 (n, 8): direction (4), threshold, 2^24 / sigma, depth (0 at the root), 0.
     page, slot: i32, the root of the node's page and its place there, 1 to 15.
     path: i64 (k), the decisions that lead to colour s, first decision in bit 0.
     span: i32 (n, 3), the node's first leaf, the first leaf to its right and the end; leaves count from left
@@ -141,6 +144,7 @@ def _build(
             path[ids[lo]] = bits
             continue
         mid = _split(colors, ids, lo, hi, keys, axis[n])
+        axis[n, DEPTH] = int32(level)
         span[n, 0], span[n, 1], span[n, 2] = int32(lo), int32(mid), int32(hi)
         below = (level + 1) << 40
         lows[depth], highs[depth], parents[depth] = mid, hi, 2 + 2 * n

@@ -165,9 +165,9 @@ def test_random_bytes_under_a_good_plan(plan, coded, height, width):
 
 @pytest.mark.parametrize("byte", range(256))
 def test_plan_bytes(byte):
-    coder, n_flags, pairs, rest = byte & 3, byte >> 3 & 3, byte >> 5 & 1, byte >> 6
+    coder, n_flags, pairs, rest = byte & 3, byte >> 3 & 3, byte >> 5 & 3, byte >> 7
     good = not rest and (
-        coder == FAST
+        (coder == FAST and pairs < 3)
         or (coder == DENSE and not pairs)
         or (coder in (BATCH, RANKS) and not pairs and not n_flags)
     )
@@ -184,9 +184,10 @@ def test_empty_bodies_and_bodies_that_end_in_their_errors():
             decode(body, [Shape(1, 1, 4)] * 2)
 
 
-def test_batch_and_a_dictionary_do_not_go_together():
+@pytest.mark.parametrize("plan", [plan for plan in PLANS if plan.needs_palettes], ids=str)
+def test_what_needs_palettes_does_not_go_with_a_dictionary(plan):
     with pytest.raises(InvalidFrame, match="dictionary"):
-        decode(b"\2", [Shape(1, 1, 4)], make_palette("rgb", 4, 0))
+        decode(bytes([plan.to_byte(False)]), [Shape(1, 1, 4)], make_palette("rgb", 4, 0))
 
 
 @pytest.mark.parametrize("plan", [Plan(DENSE), Plan(FAST), Plan(BATCH)], ids=str)

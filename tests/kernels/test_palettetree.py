@@ -9,6 +9,13 @@ from reference import coding as twin
 from triptych_kernels.palettetree import build_tree
 
 
+def depths_of(tree, depth=0):
+    """Give the depths of the nodes, in preorder."""
+    if isinstance(tree, twin.Leaf):
+        return []
+    return [depth, *depths_of(tree.left, depth + 1), *depths_of(tree.right, depth + 1)]
+
+
 def check(colors):
     tree, expected = build_tree(colors), twin.grow_tree(colors.tolist())
     nodes = twin.preorder(expected)
@@ -21,8 +28,10 @@ def check(colors):
     if nodes:
         assert tree.left.tolist() == [following(node.left) for node in nodes]
         assert tree.right.tolist() == [following(node.right) for node in nodes]
+        depths = depths_of(expected)
         assert tree.axis.tolist() == [
-            [*node.axis, node.threshold, node.inverse_width, 0, 0] for node in nodes
+            [*node.axis, node.threshold, node.inverse_width, depth, 0]
+            for node, depth in zip(nodes, depths, strict=True)
         ]
         places = twin.pages(expected)
         assert [*zip(tree.page.tolist(), tree.slot.tolist(), strict=True)] == [

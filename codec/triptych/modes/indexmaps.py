@@ -53,11 +53,16 @@ class Plan:
         """Build the byte."""
         return self.coder | HAS_ERRORS * has_errors | self.n_flags << 3 | self.pairs << 5
 
+    @property
+    def needs_palettes(self) -> bool:
+        """Whether the plan is for images with palettes of their own, and not for those of a dictionary."""
+        return self.coder == BATCH or self.pairs == fastmap.SHARED
+
     @classmethod
     def parse(cls, byte: int) -> Plan:
         """Parse the byte; raise InvalidFrame for what no encoder writes."""
         coder, n_flags, pairs = byte & 3, byte >> 3 & 3, byte >> 5
-        if pairs > (coder == FAST) or (coder in (BATCH, RANKS) and n_flags):
+        if pairs > fastmap.SHARED * (coder == FAST) or (coder in (BATCH, RANKS) and n_flags):
             raise InvalidFrame("unknown coder in a k-means body", got=byte)
         return cls(coder, n_flags, pairs)
 
@@ -76,9 +81,12 @@ def _bits_for(n: int, least: int, most: int) -> int:
 
 
 class _MapCoder:
-    """One of the two map coders with the adaptive state of one palette, for either direction."""
+    """One of the two map coders with the adaptive state of one palette, for either direction.
 
-    def __init__(self, plan: Plan, colors: Colors, n_pixels: int) -> None:
+    `before` is the coder of the image before, where state is shared by palettes.
+    """
+
+    def __init__(self, plan: Plan, colors: Colors, n_pixels: int, before: _MapCoder | None = None) -> None:
         k = len(colors)
         self.tree = build_tree(colors)
         self.colors = colors.reshape(-1)
@@ -87,9 +95,12 @@ class _MapCoder:
         if plan.coder == DENSE:
             self.bits = _bits_for(n_pixels * 13 * (1 if k <= 16 else 2) // 4, 12, 20)
             self.dense = densemap.new_model(k, self.bits)
-        else:
+        elif before is None:
             self.bits = _bits_for(n_pixels * 2, 12, 20)
             self.fast = fastmap.new_model(k, self.bits, plan.pairs)
+        else:
+            self.bits, self.fast = before.bits, before.fast
+            fastmap.begin_palette(self.fast, self.bits)
 
     def code(
         self, plane: IndexMap, shape: Shape, coder: Coder, sink: Pixels | None, source: Pixels | None
@@ -156,9 +167,10 @@ def _code_frame(
     coder = new_coder()
     if source is not None:
         start(coder, source)
-    n_pixels = sum(shape.pixels for shape in shapes)
+    n_pixels, largest = sum(shape.pixels for shape in shapes), max(shape.pixels for shape in shapes)
     palettes = paletteset.new_model()
-    shared = _MapCoder(plan, palette, n_pixels) if palette is not None else None
+    goes_on = plan.pairs == fastmap.SHARED
+    map_coder: _MapCoder | None = None
     batch = _BatchCoder(n_pixels) if plan.coder == BATCH else None
     coded: list[Indexed] = []
     status = OK
@@ -175,7 +187,10 @@ def _code_frame(
         if status == OK and batch is not None:
             status = batch.code(plane, shape, colors, coder, sink, source)
         elif status == OK:
-            status = (shared or _MapCoder(plan, colors, shape.pixels)).code(plane, shape, coder, sink, source)
+            if map_coder is None or palette is None:
+                size = n_pixels if palette is not None else largest if goes_on else shape.pixels
+                map_coder = _MapCoder(plan, colors, size, map_coder if goes_on else None)
+            status = map_coder.code(plane, shape, coder, sink, source)
         if status != OK:
             break
         coded.append(Indexed(colors, pixels))
@@ -237,8 +252,8 @@ def decode_maps(
         The body is not what an encoder writes. Where `stop` is less than all, its end is not looked at.
     """
     plan, errors, at = parse_head(body, len(shapes))
-    if palette is not None and plan.coder == BATCH:
-        raise InvalidFrame("the batch coder does not go with a dictionary")
+    if palette is not None and plan.needs_palettes:
+        raise InvalidFrame("a coder that does not go with a dictionary", got=body[0])
     if plan.coder == RANKS:
         status, maps = _decode_ranked(body[at:], shapes, palette, stop)
     else:

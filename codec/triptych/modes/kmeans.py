@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from triptych_kernels.fastmap import SHARED
 from triptych_kernels.paint import paint
 
 from triptych.dictionary import Dictionary
@@ -211,7 +212,7 @@ def _plans(maps: Sequence[Indexed], palette: Colors | None, effort: str) -> list
         return [Plan(RANKS)]
     if batch and len(maps) > 1:
         alone = effort == "fast" and n_pixels >= ALONE_PIXELS * len(maps)
-        return [Plan(FAST, 3, pairs=1) if alone else Plan(BATCH)]
+        return [Plan(FAST, 3, SHARED) if alone else Plan(BATCH)]
     if effort == "fast":
         return [Plan(FAST, 0, pairs=1) if busy else Plan(FAST, 3)]
     plans = [Plan(DENSE)]
