@@ -1,7 +1,7 @@
 """The payload of an INDEX frame (FORMAT.md section 5): where a part's frames, bindings and keys are.
 
-`PartIndex` grows while a part is written or scanned, at 16 bytes a frame and 8 a key, and becomes the
-payload at the end, where a key takes 4 bytes if all images have one. `read_index` finds and checks the index
+`PartIndex` grows while a part is written or scanned, at 16 bytes a frame and 4 a key (8 once some image has
+none), and becomes the payload at the end. `read_index` finds and checks the index
 that ends at some place of a source.
 """
 
@@ -45,14 +45,20 @@ class PartIndex:
         self._bindings = bytearray(bindings)
         self._hashes = bytearray(hashes)
         self.n_images = int(self.frames["count"].sum(dtype=np.uint64))
-        if keyed is None:  # all images
-            keyed = np.arange(len(hashes) // KEY_DTYPE.itemsize, dtype=KEY_DTYPE).tobytes()
-        self._keyed = bytearray(keyed)
+        # None as long as all images have keys.
+        self._keyed: bytearray | None = None
+        if keyed is not None or self.n_keys != self.n_images:
+            self._keyed = bytearray(_first_numbers(self.n_keys) if keyed is None else keyed)
 
     @property
     def n_frames(self) -> int:
         """IMAGES frames."""
         return len(self._frames) // FRAME_DTYPE.itemsize
+
+    @property
+    def n_keys(self) -> int:
+        """Images that have keys."""
+        return len(self._hashes) // KEY_DTYPE.itemsize
 
     @property
     def frames(self) -> npt.NDArray[np.void]:
@@ -72,16 +78,20 @@ class PartIndex:
     @property
     def keyed(self) -> npt.NDArray[np.uint32]:
         """Numbers of the images that have these keys, a copy, ascending."""
-        return np.frombuffer(bytes(self._keyed), KEY_DTYPE)
+        keyed = _first_numbers(self.n_keys) if self._keyed is None else bytes(self._keyed)
+        return np.frombuffer(keyed, KEY_DTYPE)
 
     def add_frame(self, offset: int, count: int, crc: int, keys: list[tuple[int, str]]) -> None:
         """Add an IMAGES frame; `keys` are (image of the frame, key)."""
         if self.n_images + count > MAX_IMAGES:
             raise LimitExceeded(f"a part holds at most {MAX_IMAGES:,} images: start another stream")
         self._frames += struct.pack("<QII", offset, count, crc)
+        if self._keyed is None and len(keys) < count:
+            self._keyed = bytearray(_first_numbers(self.n_keys))
         for image, key in keys:
             self._hashes += struct.pack("<I", hash_key(key))
-            self._keyed += struct.pack("<I", self.n_images + image)
+            if self._keyed is not None:
+                self._keyed += struct.pack("<I", self.n_images + image)
         self.n_images += count
 
     def add_binding(self, offset: int) -> None:
@@ -90,13 +100,14 @@ class PartIndex:
 
     def build(self, offset: int) -> bytes:
         """Give the payload of an INDEX frame that will stand at `offset` of the part."""
-        n_keys = len(self._hashes) // KEY_DTYPE.itemsize
-        tables = bytes(self._frames + self._bindings + self._hashes)
-        if n_keys < self.n_images:
-            tables += self._keyed
-        counts = _COUNTS.pack(self.n_frames, len(self._bindings) // BINDING_DTYPE.itemsize, n_keys)
+        tables = bytes(self._frames + self._bindings + self._hashes + (self._keyed or b""))
+        counts = _COUNTS.pack(self.n_frames, len(self._bindings) // BINDING_DTYPE.itemsize, self.n_keys)
         length = HEADER_LEN + len(counts) + len(tables) + _TRAILER.size
         return counts + tables + _TRAILER.pack(length, offset, _END)
+
+
+def _first_numbers(n: int) -> bytes:
+    return np.arange(n, dtype=KEY_DTYPE).tobytes()
 
 
 def parse_index(payload: memoryview, offset: int) -> PartIndex:
@@ -140,7 +151,7 @@ def _check_tables(index: PartIndex, offset: int) -> None:
         room = np.diff(starts, append=offset) + RATIO_FREE_IMAGES
         if counts.min() < 1 or (counts > room).any() or index.n_images > MAX_IMAGES:
             raise InvalidFrame("numbers of images in an INDEX frame", got=index.n_images)
-    keyed = index.keyed
+    keyed = index.keyed if index.n_keys < index.n_images else np.empty(0, KEY_DTYPE)
     if len(keyed) and (keyed[-1] >= index.n_images or not _ascends(keyed)):
         raise InvalidFrame("keyed images in an INDEX frame do not ascend, or are not there")
 
