@@ -10,7 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bench import command, loader, loader_sets, plotting, scale, shards, store_bytes, store_speed, stores
+from bench import (
+    command,
+    loader,
+    loader_sets,
+    plotting,
+    scale,
+    shards,
+    store_bytes,
+    store_speed,
+    stores,
+    two_cores,
+)
 from bench.measure import psnr
 from bench.results import Section
 from bench.setup import Setup
@@ -169,15 +180,16 @@ def test_emoji_are_compared_at_our_psnr(setup, monkeypatch):
 
 
 def test_speeds_are_images_over_seconds(setup, monkeypatch):
-    seconds = iter([2.0, 4.0, 8.0, 2.0, 4.0, 1.0, 3.0])
+    seconds = iter([2.0, 4.0, 8.0, 2.0, 4.0, 1.0, 3.0, 5.0, 2.0, 2.0])
 
     def alternate(runs, rounds, clock=None):
         for run in runs.values():
             run()
         each = next(seconds)
-        return {name: each / (2 if name.endswith(" 2") else 1) for name in runs}
+        return {name: each / {"2": 2, "processes": 4}.get(name.split()[-1], 1) for name in runs}
 
     monkeypatch.setattr(store_speed, "alternate", alternate)
+    monkeypatch.setattr(two_cores, "alternate", alternate)
     monkeypatch.setattr(store_speed, "_N_COMPONENTS", {"triptych PCA collection": 2})
     monkeypatch.setattr(shards, "PEERS", (stores.WEBP, shards.FFCV))
     section = store_speed.store_speed(setup)
@@ -191,7 +203,10 @@ def test_speeds_are_images_over_seconds(setup, monkeypatch):
     assert palettes["triptych k-means fast, emoji, 64 colours"] == 3 / 4
     assert goals["images/s, triptych k-means fast, sprites, lossless, in order"].measured == 6 / 2
     threads = [goal.measured for what, goal in goals.items() if "two threads" in what]
-    assert threads == [2.0] * 4
+    assert threads == [2.0] * 6
+    assert {row["processes, times as fast"] for row in table_of(section, "images/s by the clock")} == {4.0}
+    command = table_of(section, "images/s of triptych encode")
+    assert [(row["images"], row["-j 1"], row["-j 2"]) for row in command] == [(8, 4.0, 8.0)] * 2
 
 
 @pytest.mark.parametrize("n_workers", [0, pytest.param(2, marks=pytest.mark.slow)])

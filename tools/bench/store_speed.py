@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,6 +18,7 @@ from bench.pictures import sprite_cells
 from bench.results import Goal, Row, Section, Table
 from bench.setup import Setup
 from bench.stores import Store, folder_nbytes, triptych_store
+from bench.two_cores import measure_command, measure_two_cores
 
 _NOTE = (
     "images a second of CPU time, all threads of a process counted, files in the system's cache; medians;"
@@ -30,7 +29,7 @@ _COLLECTION = "triptych PCA collection"
 _N_COMPONENTS = {_COLLECTION: 64, f"{_COLLECTION}, finer": 256}
 _KMEANS = "triptych k-means"
 _FAST = "triptych k-means fast"
-_SEQUENCE_TIMES, _RANDOM_TIMES, _FAST_RATE, _THREADS_TIMES = 5.0, 1.0, 1000.0, 1.8
+_SEQUENCE_TIMES, _RANDOM_TIMES, _FAST_RATE = 5.0, 1.0, 1000.0
 
 
 def fit_books(images: Pixels) -> dict[str, triptych.Dictionary]:
@@ -87,8 +86,28 @@ def store_speed(setup: Setup) -> Section:
         Goal(f"images/s, {_FAST}, in order", rates[_FAST]["in order"], _FAST_RATE, at_least=True),
     ]
     _measure_palettes(setup, section)
-    _measure_threads(setup, section, images, books)
+    threaded = {_COLLECTION: setup.some(16380, 32), _KMEANS: setup.some(256, 16), _FAST: setup.some(512, 16)}
+    # Twelve whole frames of components, four and eight of palettes: threads take frames.
+    measure_two_cores(
+        setup,
+        section,
+        images,
+        {name: (partial(_our_store, books, name), n) for name, n in threaded.items()},
+    )
+    measure_command(
+        setup,
+        section,
+        images,
+        {
+            _COLLECTION: (books[_COLLECTION], ["--mode", "pca"]),
+            _FAST: (None, ["--mode", "kmeans", "--effort", "fast"]),
+        },
+    )
     return section
+
+
+def _our_store(books: dict[str, triptych.Dictionary], name: str, threads: int) -> Store:
+    return next(store for store in our_stores(books, threads) if store.name == name)
 
 
 def _measure(
@@ -171,44 +190,3 @@ def _measure_palettes(setup: Setup, section: Section) -> None:
 def _has_random_access(store: Store, folder: Path) -> bool:
     with store.open(folder) as opened:
         return opened.read_one is not None
-
-
-def _measure_threads(
-    setup: Setup, section: Section, images: Pixels, books: dict[str, triptych.Dictionary]
-) -> None:
-    """Compare two threads with one by the clock on the wall, and say how busy the machine was."""
-    setup.say("store-speed: two threads")
-    rows: list[Row] = []
-    before = os.getloadavg()[0]
-    # Twelve whole frames of components, four of palettes: threads take frames.
-    for name, n_images in {_COLLECTION: setup.some(16380, 32), _KMEANS: setup.some(256, 16)}.items():
-        packs = sorted((setup.data / "faces").glob("anime64_train_*.jpg"))[: -(-n_images // len(images))]
-        many = np.concatenate([images, *map(read_cells, packs)])[:n_images]
-        for what, (one, two) in _rates_by_threads(name, many, books, setup.some(3, 1)).items():
-            rows.append((f"{name}, {what}", len(many), one, two, two / one))
-            goal = f"times as fast with two threads, {name}, {what}"
-            section.goals.append(Goal(goal, two / one, _THREADS_TIMES, at_least=True))
-    columns = ("what", "images", "one thread", "two threads", "times as fast")
-    load = f"load average {before:.1f} before, {os.getloadavg()[0]:.1f} after, {os.cpu_count()} cores"
-    section.tables.append(Table(f"images/s by the clock on the wall ({load})", columns, rows))
-
-
-def _rates_by_threads(
-    name: str, images: Pixels, books: dict[str, triptych.Dictionary], rounds: int
-) -> dict[str, tuple[float, float]]:
-    """Give images/s with one and with two threads, of encoding and of decoding."""
-    one, two = (next(s for s in our_stores(books, threads) if s.name == name) for threads in (1, 2))
-    shown = np.zeros_like(images)
-    with tempfile.TemporaryDirectory() as home:
-        folder = Path(home)
-        runs: dict[str, Callable[[], None]] = {
-            "encode 1": lambda: one.write(images, folder),
-            "encode 2": lambda: two.write(images, folder),
-            "decode 1": lambda: one.read_all(folder, shown),
-            "decode 2": lambda: two.read_all(folder, shown),
-        }
-        seconds = alternate(runs, rounds, time.perf_counter)
-    return {
-        what: (len(images) / seconds[f"{what} 1"], len(images) / seconds[f"{what} 2"])
-        for what in ("encode", "decode")
-    }

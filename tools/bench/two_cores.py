@@ -1,0 +1,134 @@
+"""Two threads beside one, in the library and the command, and beside what two processes get of the machine.
+
+All by the clock on the wall, unlike the rest of the bench: CPU time cannot show what threads gain. Two
+processes that know nothing of each other share caches, memory and turbo clocks as two threads do, so what
+they get is as much as threads could.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import triptych
+from PIL import Image
+
+from bench.image_sets import read_cells
+from bench.measure import Pixels, alternate
+from bench.results import Goal, Row, Section, Table
+from bench.setup import Setup
+from bench.stores import Store
+
+_TIMES = 1.8
+_COMMAND_IMAGES = 4096
+StoreOf = Callable[[int], Store]
+"""Gives a store of ours for a number of threads."""
+
+
+def measure_two_cores(
+    setup: Setup, section: Section, images: Pixels, ours: Mapping[str, tuple[StoreOf, int]]
+) -> None:
+    """Add a table and goals; `ours` are stores by name, and how many images they are measured with."""
+    setup.say("store-speed: two threads")
+    rows: list[Row] = []
+    before = os.getloadavg()[0]
+    for name, (store_of, n_images) in ours.items():
+        packs = sorted((setup.data / "faces").glob("anime64_train_*.jpg"))[: -(-n_images // len(images))]
+        many = np.concatenate([images, *map(read_cells, packs)])[:n_images]
+        for what, rates in _rates(store_of, many, setup.some(5, 1)).items():
+            one, two, processes = rates
+            rows.append((f"{name}, {what}", len(many), *rates, two / one, processes / one))
+            goal = f"times as fast with two threads, {name}, {what}"
+            section.goals.append(Goal(goal, two / one, _TIMES, at_least=True))
+    columns = (
+        "what",
+        "images",
+        "one thread",
+        "two threads",
+        "two processes",
+        "threads, times as fast",
+        "processes, times as fast",
+    )
+    load = f"load average {before:.1f} before, {os.getloadavg()[0]:.1f} after, {os.cpu_count()} cores"
+    section.tables.append(Table(f"images/s by the clock on the wall ({load})", columns, rows))
+
+
+def measure_command(
+    setup: Setup,
+    section: Section,
+    images: Pixels,
+    ours: Mapping[str, tuple[triptych.Dictionary | None, list[str]]],
+) -> None:
+    """Add a table of `triptych encode DIR -j N`; `ours` are dictionaries and options by name."""
+    setup.say("store-speed: the command")
+    rows: list[Row] = []
+    many = np.concatenate([images] * -(-_COMMAND_IMAGES // len(images)))[: setup.some(_COMMAND_IMAGES, 8)]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "in").mkdir()
+        for number, image in enumerate(many):
+            Image.fromarray(image).save(folder / "in" / f"{number:06}.png", compress_level=1)
+        for what, (book, options) in ours.items():
+            if book is not None:
+                book.save(folder / "book.tyd")
+                options = [*options, "-D", str(folder / "book.tyd")]
+            runs = {f"-j {n}": _command(folder, n, options) for n in (1, 2)}
+            seconds = alternate(runs, setup.some(3, 1), time.perf_counter)
+            one, two = (len(many) / seconds[f"-j {n}"] for n in (1, 2))
+            rows.append((what, len(many), one, two, two / one))
+    columns = ("what", "images", "-j 1", "-j 2", "times as fast")
+    what = "images/s of triptych encode, PNG files to a stream, start and end of the process included"
+    section.tables.append(Table(what, columns, rows))
+
+
+def _command(folder: Path, jobs: int, options: list[str]) -> Callable[[], None]:
+    inputs = [str(folder / "in"), "-o", str(folder / "out.tych"), "-f", "-j", str(jobs)]
+    command = [sys.executable, "-m", "triptych", "encode", *inputs, *options]
+
+    def run() -> None:
+        subprocess.run(command, check=True, capture_output=True)
+
+    return run
+
+
+def _rates(store_of: StoreOf, images: Pixels, rounds: int) -> dict[str, tuple[float, float, float]]:
+    """Give images/s with one thread, two threads and two processes, of encoding and of decoding."""
+    one, two = store_of(1), store_of(2)
+    shown = np.zeros_like(images)
+    half = len(images) // 2
+    with tempfile.TemporaryDirectory() as home:
+        whole, *halves = (Path(tempfile.mkdtemp(dir=home)) for _ in range(3))
+        parts = list(zip((images[:half], images[half:]), (shown[:half], shown[half:]), halves, strict=True))
+        runs: dict[str, Callable[[], None]] = {
+            "encode 1": lambda: one.write(images, whole),
+            "encode 2": lambda: two.write(images, whole),
+            "encode processes": lambda: _at_once(one.write, [(part, folder) for part, _, folder in parts]),
+            "decode 1": lambda: one.read_all(whole, shown),
+            "decode 2": lambda: two.read_all(whole, shown),
+            "decode processes": lambda: _at_once(one.read_all, [(folder, out) for _, out, folder in parts]),
+        }
+        seconds = alternate(runs, rounds, time.perf_counter)
+    one_rate, two_rate, processes = (
+        {what: len(images) / seconds[f"{what} {how}"] for what in ("encode", "decode")}
+        for how in ("1", "2", "processes")
+    )
+    return {what: (one_rate[what], two_rate[what], processes[what]) for what in ("encode", "decode")}
+
+
+def _at_once(run: Callable[..., None], arguments: list[tuple[object, ...]]) -> None:
+    """Run in a process for each tuple of arguments, forked, so that nothing is loaded anew."""
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=run, args=each) for each in arguments]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        if process.exitcode != 0:
+            raise RuntimeError(f"a process ended with {process.exitcode}")
