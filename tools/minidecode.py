@@ -416,7 +416,7 @@ def decode_body(body: bytes, shapes: list[Shape], palette: Colors | None) -> lis
     coder, n_flags, pairs = plan & 3, plan >> 3 & 3, plan >> 5 & 3
     if plan >> 7 or pairs == 3 or (coder in (BATCH, RANKS) and n_flags) or (coder != FAST and pairs):
         raise Invalid("a plan that means nothing")
-    if (coder == BATCH or pairs == 2) and palette is not None:
+    if (coder in (BATCH, RANKS) or pairs == 2) and palette is not None:
         raise Invalid("a coder that goes with no dictionary")
     if plan & 4:
         fields.take(2 * len(shapes))
@@ -425,8 +425,7 @@ def decode_body(body: bytes, shapes: list[Shape], palette: Colors | None) -> lis
     decoder = RangeDecoder(fields.rest())
     palettes = PaletteModel()
     if coder == RANKS:
-        sizes = [height * width for height, width, _ in shapes]
-        books = [palette if palette is not None else palettes.decode(decoder, size) for size in sizes]
+        books = [palettes.decode(decoder, height * width) for height, width, _ in shapes]
         decoder.finish()
         ranks = RankModel(message)
         maps = [ranks.decode_map(*pair) for pair in zip(books, shapes, strict=True)]
@@ -440,8 +439,7 @@ def decode_body(body: bytes, shapes: list[Shape], palette: Colors | None) -> lis
         if coder == BATCH:
             model = model or BatchModel(frame_pixels)
         elif pairs == 2:
-            size = max(height * width for height, width, _ in shapes)
-            model = FastModel(colors, size, n_flags, pairs, model)
+            model = FastModel(colors, height * width, n_flags, pairs, model)
         elif palette is None or model is None:
             size = height * width if palette is None else frame_pixels
             model = (
@@ -1649,7 +1647,9 @@ class RankModel:
             around.begin_row()
             left = (0, 0)
             for x in range(width):
-                near = [colors[index] for index in around.around(x)[:4]]
+                near = [
+                    colors[index] for index in (around.around(x)[:4] if rows else around.around(x)[:1] * 4)
+                ]
                 point = [foretell(*values) for values in zip(*near, strict=True)]
                 texture = how_many(
                     (12, 30, 60, 100, 160, 240, 400),

@@ -285,11 +285,6 @@ def good_vectors() -> Iterator[tuple[str, Callable[[], Good]]]:
             for h, w, c, k in ((16, 16, 3, 33), (1, 1, 1, 1), (17, 3, 4, 16), (9, 40, 2, 40), (1, 64, 1, 17))
         ],
     )  # fmt: skip
-    yield "ranks-book", lambda: coded(
-        "ranks, a dictionary in the stream, no palettes",
-        (RANKS, 0, 0), [(WIDE_BOOK, noise(s, 256, 6, 6), 3) for s in range(4)],
-        WIDE_BOOK, 1, frame(DICTIONARY, palette_payload(WIDE_BOOK), 1),
-    )  # fmt: skip
     yield (
         "batch-writer",
         lambda: written(
@@ -776,6 +771,8 @@ def bad_dictionaries(payload: bytes, body: bytes) -> Iterator[tuple[str, Bad]]:
     yield "book-batch", Bad("InvalidFrame", "the batch coder with a dictionary", book + batch)
     shared = frame(IMAGES, images_payload([(8, 8, 3)], b"\x41" + body[1:]), 1)
     yield "book-shared", Bad("InvalidFrame", "fast for all palettes, with a dictionary", book + shared)
+    ranks = frame(IMAGES, images_payload([(8, 8, 3)], bytes([RANKS]) + body[1:]), 1)
+    yield "book-ranks", Bad("InvalidFrame", "ranks with a dictionary", book + ranks)
 
 
 def bad_bodies(body: bytes) -> Iterator[tuple[str, Bad]]:
@@ -811,8 +808,8 @@ def bad_bodies(body: bytes) -> Iterator[tuple[str, Bad]]:
         ("odd", "a message of an odd length", ranked(message + b"\0", palettes)),
         ("early", "a message that ends early", ranked(message[:-8], palettes)),
         ("late", "a message that goes on", ranked(message + bytes(4), palettes)),
-        ("color", "a rank that no colour of the last group has", ranked(message, ranks_parts(33)[1])),
-        ("group", "a rank that no group has", ranked(message, ranks_parts(20)[1])),
+        ("color", "a rank that no colour has", ranked(ranks_parts(16)[0], ranks_parts(15)[1])),
+        ("group", "a rank that no group has", ranked(message, ranks_parts(32)[1])),
         ("palette", "no palettes", ranked(message, b"")),
         ("behind", "a byte behind the palettes", ranked(message, palettes + b"\0\0\0\0\1")),
     ):

@@ -82,8 +82,12 @@ def new_model(k: int, line_bits: int, pairs: int) -> FastModel:
 
 
 def begin_palette(model: FastModel, line_bits: int) -> None:
-    """Forget, with SHARED, what is known by indices alone: they mean other colours in the next image."""
-    model.counters[-(N_HASHED << line_bits) :] = HALF
+    """Forget, with SHARED, hashed counters and matches: under other colours they mean nothing.
+
+    line_bits are the next image's: no more is cleared than a model of its own would have.
+    """
+    hashed_at = N_DIRECT * 4096 + 2 * MAX_DEPTH * 1024
+    model.counters[hashed_at : hashed_at + (N_HASHED << line_bits)] = HALF
     model.matches[:] = 0
 
 

@@ -40,7 +40,8 @@ MAX_TABLES = 4096
 STATE_SIZE = 6
 """A decoder's state, u64: four lanes, words read, symbols decoded."""
 _WORDS_READ, _N_DECODED = 4, 5
-_LOW = 1 << 31
+LOW = 1 << 31
+"""The least state, L, in which an encoder begins."""
 _MAX_ZEROS = 31
 _BROKEN = 1 << 62
 """Where a decoder is said to be after an escape that no encoder writes: beyond the end of every message."""
@@ -176,7 +177,7 @@ def encode(symbols: I32, indexes: Indexes, tables: Tables, lanes: int, sink: U8)
     the arguments are no such arrays or an index is not below the number of tables.
     """
     _check(sink, symbols, indexes, tables, lanes)
-    states = np.full(4, _LOW, np.uint64)
+    states = np.full(4, LOW, np.uint64)
     return int(_encode(symbols, indexes, tables, lanes, states, sink[sink.size % 4 :]))
 
 
@@ -199,7 +200,7 @@ def decode(source: U8, indexes: Indexes, tables: Tables, lanes: int, state: U64,
 def finish_decoding(source: U8, state: U64) -> int:
     """Return OK if the message ends here as an encoder begins one, or TAIL_MISMATCH."""
     at_end = int(state[_WORDS_READ]) * 4 == source.size
-    return OK if at_end and bool((state[:_WORDS_READ] == _LOW).all()) else TAIL_MISMATCH
+    return OK if at_end and bool((state[:_WORDS_READ] == LOW).all()) else TAIL_MISMATCH
 
 
 @intrinsic
@@ -384,11 +385,11 @@ def _start(source: U8, lanes: int, state: U64) -> int:
     if source.size % 4 != 0:
         return TAIL_MISMATCH
     for lane in range(uint64(4)):
-        state[lane] = uint64(_LOW)
+        state[lane] = uint64(LOW)
     for lane in range(uint64(lanes)):
         at = lane << uint64(1)
         x = _get_word(at, source) | _get_word(at + uint64(1), source) << uint64(32)
-        if x < uint64(_LOW) or x >= uint64(_LOW) << uint64(32):
+        if x < uint64(LOW) or x >= uint64(LOW) << uint64(32):
             return TAIL_MISMATCH
         state[lane] = x
     state[_WORDS_READ], state[_N_DECODED] = 2 * lanes, 0
@@ -398,7 +399,7 @@ def _start(source: U8, lanes: int, state: U64) -> int:
 @inline
 def _refill(x: int, at: int, source: U8) -> tuple[int, int]:
     """Take a word if x is below L, zeros behind the end of the message; return (x, at)."""
-    if x < uint64(_LOW):
+    if x < uint64(LOW):
         x <<= uint64(32)
         if at < uint64(source.size) >> uint64(2):
             x |= _get_word(at, source)
@@ -459,7 +460,7 @@ def _pop(x: int, t: int, tables: Tables) -> tuple[int, int, int]:
 def _refill_fast(x: int, at: int, source: U8) -> tuple[int, int]:
     """Take a word if x is below L, where there is one; return (x, at)."""
     word = _get_word(at, source)
-    is_small = x < uint64(_LOW)
+    is_small = x < uint64(LOW)
     return x << uint64(32) | word if is_small else x, at + uint64(is_small)
 
 

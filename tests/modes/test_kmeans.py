@@ -228,3 +228,40 @@ def test_lossless_holds_to_n_colors():
     assert np.array_equal(tp.decode(tp.encode(image, lossless=True, n_colors=40)), image)
     with pytest.raises(tp.TooManyColors, match="at most 39"):
         tp.encode(image, lossless=True, n_colors=39)
+
+
+def drawings(n):
+    """Flat shapes of few colours, 64 x 64."""
+    y, x = np.mgrid[:64, :64]
+    shapes = [((x - 30 - i) ** 2 + (y - 20) ** 2 < 200) * 60 + (y > 40 + i % 5) * 90 for i in range(n)]
+    return [np.stack([shape, 255 - shape, shape // 2], -1).astype(np.uint8) for shape in shapes]
+
+
+def dithered(n):
+    """Two colours in a pattern of four by four: hardly a pixel is like its neighbours, and all repeats."""
+    order = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]])
+    x = np.mgrid[:64, :64][1]
+    return [
+        np.where(x // 4 + i > order[x.T % 4, x % 4], 255, 20).astype(np.uint8)[:, :, None] for i in range(n)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("images", "coder"),
+    [
+        ([photo(64, 64, seed=seed) for seed in range(3)], "ranks"),
+        ([photo(64, 64)], "ranks"),
+        ([photo(200, 200)], "fast"),
+        (drawings(3), "fast"),
+        (dithered(3), "fast"),
+        ([picture[:20, :20] for picture in drawings(3)], "batch"),
+    ],
+    ids=["photographs", "a photograph", "a large photograph", "drawings", "dithered", "small drawings"],
+)
+def test_the_coder_of_effort_fast(images, coder):
+    target = io.BytesIO()
+    with tp.Writer(target, effort="fast", mode="kmeans") as writer:
+        for image in images:
+            writer.write(image)
+    with tp.Reader(target.getvalue()) as reader:
+        assert {reader.info(i)["coder"] for i in range(len(images))} == {coder}

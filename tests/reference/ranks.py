@@ -17,6 +17,8 @@ def at(rows, y, x):
 
 def neighbours(rows, y, x):
     """Give W, N, NW, NE."""
+    if y == 0:
+        return (at(rows, y, x - 1),) * 4
     return at(rows, y, x - 1), at(rows, y - 1, x), at(rows, y - 1, x - 1), at(rows, y - 1, x + 1)
 
 

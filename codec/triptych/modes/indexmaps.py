@@ -22,7 +22,7 @@ from triptych_kernels.status import BAD_SYMBOL, INPUT_EXHAUSTED, OK, OUTPUT_FULL
 
 from triptych.errors import InvalidFrame
 from triptych.images import Pixels, Shape
-from triptych.modes.rankmaps import build_ranks, parse_ranks
+from triptych.modes.rankmaps import build_ranks, n_channels, parse_ranks
 from triptych.varint import build_varint, parse_varint
 
 Colors = npt.NDArray[np.uint8]
@@ -36,7 +36,7 @@ ERROR_SCALE = 1472
 _CAUSES = {
     INPUT_EXHAUSTED: "ends before its last pixel",
     TAIL_MISMATCH: "does not end as an encoder would have ended it",
-    BAD_SYMBOL: "holds a palette that cannot be",
+    BAD_SYMBOL: "holds a palette or a rank that cannot be",
     TOO_MUCH_WORK: "takes more decisions than its pixels allow",
 }
 
@@ -56,7 +56,7 @@ class Plan:
     @property
     def needs_palettes(self) -> bool:
         """Whether the plan is for images with palettes of their own, and not for those of a dictionary."""
-        return self.coder == BATCH or self.pairs == fastmap.SHARED
+        return self.coder in (BATCH, RANKS) or self.pairs == fastmap.SHARED
 
     @classmethod
     def parse(cls, byte: int) -> Plan:
@@ -83,24 +83,25 @@ def _bits_for(n: int, least: int, most: int) -> int:
 class _MapCoder:
     """One of the two map coders with the adaptive state of one palette, for either direction.
 
-    `before` is the coder of the image before, where state is shared by palettes.
+    `fast` is the state that palettes share, where they do.
     """
 
-    def __init__(self, plan: Plan, colors: Colors, n_pixels: int, before: _MapCoder | None = None) -> None:
+    def __init__(
+        self, plan: Plan, colors: Colors, n_pixels: int, fast: fastmap.FastModel | None = None
+    ) -> None:
         k = len(colors)
         self.tree = build_tree(colors)
         self.colors = colors.reshape(-1)
-        self.n_channels = 4 if (colors[:, 3] != 255).any() else 3
+        self.n_channels = n_channels(colors)
         self.plan = plan
         if plan.coder == DENSE:
             self.bits = _bits_for(n_pixels * 13 * (1 if k <= 16 else 2) // 4, 12, 20)
             self.dense = densemap.new_model(k, self.bits)
-        elif before is None:
-            self.bits = _bits_for(n_pixels * 2, 12, 20)
-            self.fast = fastmap.new_model(k, self.bits, plan.pairs)
         else:
-            self.bits, self.fast = before.bits, before.fast
-            fastmap.begin_palette(self.fast, self.bits)
+            self.bits = _bits_for(n_pixels * 2, 12, 20)
+            self.fast = fast or fastmap.new_model(k, self.bits, plan.pairs)
+            if fast is not None:
+                fastmap.begin_palette(fast, self.bits)
 
     def code(
         self, plane: IndexMap, shape: Shape, coder: Coder, sink: Pixels | None, source: Pixels | None
@@ -167,10 +168,13 @@ def _code_frame(
     coder = new_coder()
     if source is not None:
         start(coder, source)
-    n_pixels, largest = sum(shape.pixels for shape in shapes), max(shape.pixels for shape in shapes)
+    n_pixels = sum(shape.pixels for shape in shapes)
     palettes = paletteset.new_model()
-    goes_on = plan.pairs == fastmap.SHARED
     map_coder: _MapCoder | None = None
+    fast: fastmap.FastModel | None = None
+    if plan.pairs == fastmap.SHARED:
+        largest = max(shape.pixels for shape in shapes)
+        fast = fastmap.new_model(1, _bits_for(largest * 2, 12, 20), plan.pairs)
     batch = _BatchCoder(n_pixels) if plan.coder == BATCH else None
     coded: list[Indexed] = []
     status = OK
@@ -188,8 +192,8 @@ def _code_frame(
             status = batch.code(plane, shape, colors, coder, sink, source)
         elif status == OK:
             if map_coder is None or palette is None:
-                size = n_pixels if palette is not None else largest if goes_on else shape.pixels
-                map_coder = _MapCoder(plan, colors, size, map_coder if goes_on else None)
+                size = shape.pixels if palette is None else n_pixels
+                map_coder = _MapCoder(plan, colors, size, fast)
             status = map_coder.code(plane, shape, coder, sink, source)
         if status != OK:
             break
@@ -229,7 +233,8 @@ def encode_maps(plan: Plan, maps: Sequence[Indexed], palette: Colors | None) -> 
     if head[0] & HAS_ERRORS:
         head += b"".join(struct.pack("<H", _error_code(m.error)) for m in maps)
     if plan.coder == RANKS:
-        return head + _encode_ranked(maps, palette)
+        assert palette is None
+        return head + _encode_ranked(maps)
     size = 2 * sum(shape.pixels for shape in shapes) + 2048 * len(maps)
     status = OUTPUT_FULL
     while status == OUTPUT_FULL:  # a pixel may cost 255 decisions of 15 bits; it never does for long
@@ -255,7 +260,7 @@ def decode_maps(
     if palette is not None and plan.needs_palettes:
         raise InvalidFrame("a coder that does not go with a dictionary", got=body[0])
     if plan.coder == RANKS:
-        status, maps = _decode_ranked(body[at:], shapes, palette, stop)
+        status, maps = _decode_ranked(body[at:], shapes, stop)
     else:
         source = np.frombuffer(body, np.uint8)[at:]
         status, coder, maps = _code_frame(plan, shapes, None, palette, stop, None, source)
@@ -266,34 +271,30 @@ def decode_maps(
     return [Indexed(m.colors, m.indices, error) for m, error in zip(maps, errors, strict=False)]
 
 
-def _encode_ranked(maps: Sequence[Indexed], palette: Colors | None) -> bytes:
+def _encode_ranked(maps: Sequence[Indexed]) -> bytes:
     """Build what the coder of ranks writes: all maps, then all palettes."""
-    colors = [m.colors if palette is None else palette for m in maps]
-    message = build_ranks([m.indices for m in maps], colors)
-    coded = build_varint(len(message)) + message
-    if palette is None:
-        coder, model = new_coder(), paletteset.new_model()
-        sink = np.empty(2048 * len(maps) + 64, np.uint8)  # a colour has 32 bits at most, and few of them 15
-        for m in maps:
-            _code_palette(m.colors, m.indices.size, model, coder, sink, None)
-        coded += sink[: int(finish_encoding(coder, sink))].tobytes()
-    return coded
+    message = build_ranks([m.indices for m in maps], [m.colors for m in maps])
+    coder, model = new_coder(), paletteset.new_model()
+    # Nodes of n keys take n decisions at most on each of 32 levels, of 11 bits as p is 32 or more: 44 bytes.
+    sink = np.empty(sum(44 * len(m.colors) + 16 for m in maps) + 4, np.uint8)
+    for m in maps:
+        _code_palette(m.colors, m.indices.size, model, coder, sink, None)
+    return build_varint(len(message)) + message + sink[: int(finish_encoding(coder, sink))].tobytes()
 
 
-def _decode_ranked(
-    coded: memoryview, shapes: Sequence[Shape], palette: Colors | None, stop: int
-) -> tuple[int, list[Indexed]]:
+def _decode_ranked(coded: memoryview, shapes: Sequence[Shape], stop: int) -> tuple[int, list[Indexed]]:
     """Give a status and the first `stop` maps; raise InvalidFrame where the parts do not fit the bytes."""
     size, at = parse_varint(coded, 0)
     if size > len(coded) - at:
         raise InvalidFrame("bytes of ranks", expected=size, got=len(coded) - at)
+    # A copy may be written to, as messages elsewhere: kernels are compiled for either.
     message = np.frombuffer(coded, np.uint8)[at : at + size].copy()
     source = np.frombuffer(coded, np.uint8)[at + size :]
     is_whole, status = stop == len(shapes), OK
-    palettes = [] if palette is None else [palette] * stop
+    palettes: list[Colors] = []
     coder, model = new_coder(), paletteset.new_model()
     start(coder, source)
-    for shape in shapes[: stop - len(palettes)]:
+    for shape in shapes[:stop]:
         if status == OK:
             status, colors = _code_palette(None, shape.pixels, model, coder, None, source)
             palettes.append(colors)

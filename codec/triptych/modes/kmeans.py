@@ -57,6 +57,12 @@ BUSY = 0.2
 """Share of pixels unlike both W and N above which candidates and the batch coder do not pay: drawings have
 0.03 to 0.3 (the most with smoothed edges), photographs in 64 colours or more 0.4 to 0.8."""
 
+RANKS_WORTH = 1.1
+"""Ranks are read at three to five times the speed of the fast coder, for which effort fast pays so much in
+bytes: patterns as of dithering, which repeat, cost them several times as many."""
+RANKS_SAMPLE = 8
+"""Images of a frame that decide it."""
+
 
 def strength_of(quality: int | None) -> float:
     """Give the strength of rate-aware mapping: 0 at quality 100, 8 at quality 0, 1 at 50."""
@@ -205,22 +211,28 @@ def _busyness(indices: IndexMap) -> float:
 def _plans(maps: Sequence[Indexed], palette: Colors | None, effort: str) -> list[Plan]:
     """List the plans to try, for this effort."""
     n_pixels = sum(m.indices.size for m in maps)
-    small = all(m.indices.size <= BATCH_PIXELS for m in maps)
-    batch = palette is None and small
-    busy = sum(_busyness(m.indices) for m in maps) > BUSY * len(maps)
-    if effort == "fast" and small and busy:
-        return [Plan(RANKS)]
-    if batch and len(maps) > 1:
-        alone = effort == "fast" and n_pixels >= ALONE_PIXELS * len(maps)
-        return [Plan(FAST, 3, SHARED) if alone else Plan(BATCH)]
+    batch = palette is None and all(m.indices.size <= BATCH_PIXELS for m in maps)
+    busy = sum(_busyness(m.indices) * m.indices.size for m in maps) > BUSY * n_pixels
     if effort == "fast":
-        return [Plan(FAST, 0, pairs=1) if busy else Plan(FAST, 3)]
+        plan = Plan(FAST, 0, pairs=1) if busy else Plan(FAST, 3)
+        if batch and len(maps) > 1:
+            plan = Plan(FAST, 3, SHARED) if n_pixels >= ALONE_PIXELS * len(maps) else Plan(BATCH)
+        return [Plan(RANKS) if batch and busy and _ranks_pay(maps, plan) else plan]
+    if batch and len(maps) > 1:
+        return [Plan(BATCH)]
     plans = [Plan(DENSE)]
     if effort == "max" or n_pixels <= SMALL_PIXELS:
         plans.append(Plan(DENSE, 3))
     if batch and (effort == "max" or not busy):
         plans.append(Plan(BATCH))
     return plans
+
+
+def _ranks_pay(maps: Sequence[Indexed], plan: Plan) -> bool:
+    """Say, by some of the maps, whether ranks take hardly more bytes than another plan."""
+    some = maps[:: -(-len(maps) // RANKS_SAMPLE)]
+    ranked, other = encode_maps(Plan(RANKS), some, None), encode_maps(plan, some, None)
+    return other is None or (ranked is not None and len(ranked) <= RANKS_WORTH * len(other))
 
 
 def _search(picture: Picture, palette: Colors | None, options: Options) -> tuple[_Trial, Indexed]:

@@ -11,10 +11,14 @@ from triptych_kernels.status import OK
 
 from triptych.images import Shape
 
-__all__ = ["build_ranks", "parse_ranks"]
+__all__ = ["build_ranks", "n_channels", "parse_ranks"]
 
 U8 = npt.NDArray[np.uint8]
-_LOW = 1 << 31
+
+
+def n_channels(colors: U8) -> int:
+    """Say how many channels matter of a palette, uint8 (k, 4): 3 if all its colours are opaque, else 4."""
+    return 4 if (colors[:, 3] != 255).any() else 3
 
 
 def build_ranks(maps: Sequence[U8], palettes: Sequence[U8]) -> bytes:
@@ -28,11 +32,12 @@ def build_ranks(maps: Sequence[U8], palettes: Sequence[U8]) -> bytes:
         parts.append(np.zeros((height, width, 2), np.uint32))
         ranks = np.zeros((2, width), np.uint8)
         rankmap.find_parts(
-            plane, height, width, rankmap.new_palette(colors), _n_channels(colors), model, ranks, parts[-1]
+            plane, height, width, rankmap.new_palette(colors), n_channels(colors), model, ranks, parts[-1]
         )
-    # A symbol has two bytes at most, and a word may be shared by none.
+    # A symbol has 13 bits at most, as its frequency is 8 or more: a pixel 26 of 32. The rest is for the
+    # states and the last word of each lane.
     sink = np.empty(4 * sum(part.size // 2 for part in parts) + 64, np.uint8)
-    progress = np.array([_LOW, _LOW, sink.size // 4], np.uint64)
+    progress = np.array([tablerans.LOW, tablerans.LOW, sink.size // 4], np.uint64)
     for part in reversed(parts):
         rankmap.write_parts(part.reshape(-1), progress, sink)
     return sink[sink.size - int(rankmap.write_states(progress, sink)) :].tobytes()
@@ -59,7 +64,7 @@ def parse_ranks(
                 shape.height,
                 shape.width,
                 rankmap.new_palette(colors),
-                _n_channels(colors),
+                n_channels(colors),
                 model,
                 np.zeros((2, shape.width), np.uint8),
                 message,
@@ -70,7 +75,3 @@ def parse_ranks(
     if status == OK and whole:
         status = tablerans.finish_decoding(message, state)
     return status, maps
-
-
-def _n_channels(colors: U8) -> int:
-    return 4 if (colors[:, 3] != 255).any() else 3
