@@ -13,7 +13,8 @@ ELSEWHERE = on_plain_cpu(targetreport.__file__)
 """The report of a process whose kernels are compiled anew for a plain CPU, and check every index.
 
 One process for both, as compiling takes most of its time. The checks stand in all that is Python; the places
-that the intrinsics read and write are computed there.
+that the intrinsics read and write are computed there, but for those of `ranklanes`, which come from indices,
+groups, lanes and tables that are.
 """
 
 

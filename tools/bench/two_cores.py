@@ -27,7 +27,8 @@ from bench.setup import Setup
 from bench.stores import Store
 
 _TIMES = 1.8
-_COMMAND_IMAGES = 4096
+_READS = 5
+"""Times that a stream is read in a run, as a process that is forked first copies the pages that it writes to."""
 StoreOf = Callable[[int], Store]
 """Gives a store of ours for a number of threads."""
 
@@ -40,8 +41,7 @@ def measure_two_cores(
     rows: list[Row] = []
     before = os.getloadavg()[0]
     for name, (store_of, n_images) in ours.items():
-        packs = sorted((setup.data / "faces").glob("anime64_train_*.jpg"))[: -(-n_images // len(images))]
-        many = np.concatenate([images, *map(read_cells, packs)])[:n_images]
+        many = _different(setup, images, n_images)
         for what, rates in _rates(store_of, many, setup.some(5, 1)).items():
             one, two, processes = rates
             rows.append((f"{name}, {what}", len(many), *rates, two / one, processes / one))
@@ -60,22 +60,28 @@ def measure_two_cores(
     section.tables.append(Table(f"images/s by the clock on the wall ({load})", columns, rows))
 
 
+def _different(setup: Setup, images: Pixels, n: int) -> Pixels:
+    """Give so many faces, none twice: these, and others of the same set."""
+    packs = sorted((setup.data / "faces").glob("anime64_train_*.jpg"))[: -(-n // len(images))]
+    return np.concatenate([images, *map(read_cells, packs)])[:n]
+
+
 def measure_command(
     setup: Setup,
     section: Section,
     images: Pixels,
-    ours: Mapping[str, tuple[triptych.Dictionary | None, list[str]]],
+    ours: Mapping[str, tuple[triptych.Dictionary | None, list[str], int]],
 ) -> None:
-    """Add a table of `triptych encode DIR -j N`; `ours` are dictionaries and options by name."""
+    """Add a table of `triptych encode DIR -j N`; `ours` are dictionaries, options and images by name."""
     setup.say("store-speed: the command")
     rows: list[Row] = []
-    many = np.concatenate([images] * -(-_COMMAND_IMAGES // len(images)))[: setup.some(_COMMAND_IMAGES, 8)]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "in").mkdir()
-        for number, image in enumerate(many):
-            Image.fromarray(image).save(folder / "in" / f"{number:06}.png", compress_level=1)
-        for what, (book, options) in ours.items():
+    for what, (book, options, n_images) in ours.items():
+        many = _different(setup, images, n_images)
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "in").mkdir()
+            for number, image in enumerate(many):
+                Image.fromarray(image).save(folder / "in" / f"{number:06}.png", compress_level=1)
             if book is not None:
                 book.save(folder / "book.tyd")
                 options = [*options, "-D", str(folder / "book.tyd")]
@@ -110,16 +116,21 @@ def _rates(store_of: StoreOf, images: Pixels, rounds: int) -> dict[str, tuple[fl
             "encode 1": lambda: one.write(images, whole),
             "encode 2": lambda: two.write(images, whole),
             "encode processes": lambda: _at_once(one.write, [(part, folder) for part, _, folder in parts]),
-            "decode 1": lambda: one.read_all(whole, shown),
-            "decode 2": lambda: two.read_all(whole, shown),
-            "decode processes": lambda: _at_once(one.read_all, [(folder, out) for _, out, folder in parts]),
+            "decode 1": lambda: _read(one, whole, shown),
+            "decode 2": lambda: _read(two, whole, shown),
+            "decode processes": lambda: _at_once(_read, [(one, folder, out) for _, out, folder in parts]),
         }
         seconds = alternate(runs, rounds, time.perf_counter)
     one_rate, two_rate, processes = (
-        {what: len(images) / seconds[f"{what} {how}"] for what in ("encode", "decode")}
+        {what: n * len(images) / seconds[f"{what} {how}"] for what, n in (("encode", 1), ("decode", _READS))}
         for how in ("1", "2", "processes")
     )
     return {what: (one_rate[what], two_rate[what], processes[what]) for what in ("encode", "decode")}
+
+
+def _read(store: Store, folder: Path, shown: Pixels) -> None:
+    for _ in range(_READS):
+        store.read_all(folder, shown)
 
 
 def _at_once(run: Callable[..., None], arguments: list[tuple[object, ...]]) -> None:
