@@ -28,7 +28,7 @@ from bench.stores import Store
 
 _TIMES = 1.8
 _READS = 5
-"""Times that a stream is read in a run, as a process that is forked first copies the pages that it writes to."""
+"""Times that a stream is read in a run: a process that is forked first copies the pages that it writes to."""
 StoreOf = Callable[[int], Store]
 """Gives a store of ours for a number of threads."""
 
