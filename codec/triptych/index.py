@@ -1,8 +1,8 @@
 """The payload of an INDEX frame (FORMAT.md section 5): where a part's frames, bindings and keys are.
 
 `PartIndex` grows while a part is written or scanned, at 16 bytes a frame and 4 a key (8 once some image has
-none), and becomes the payload at the end. `read_index` finds and checks the index
-that ends at some place of a source.
+none), and becomes the payload at the end. `read_index` finds and checks the index that ends at some place of
+a source.
 """
 
 from __future__ import annotations

@@ -86,8 +86,8 @@ def store_speed(setup: Setup) -> Section:
         Goal(f"images/s, {_FAST}, in order", rates[_FAST]["in order"], _FAST_RATE, at_least=True),
     ]
     _measure_palettes(setup, section)
-    threaded = {_COLLECTION: setup.some(16380, 32), _KMEANS: setup.some(256, 16), _FAST: setup.some(512, 16)}
     # Twelve whole frames of components, four and eight of palettes: threads take frames.
+    threaded = {_COLLECTION: setup.some(16380, 32), _KMEANS: setup.some(256, 16), _FAST: setup.some(512, 16)}
     measure_two_cores(
         setup,
         section,

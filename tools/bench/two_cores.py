@@ -1,8 +1,8 @@
 """Two threads beside one, in the library and the command, and beside what two processes get of the machine.
 
 All by the clock on the wall, unlike the rest of the bench: CPU time cannot show what threads gain. Two
-processes that know nothing of each other share caches, memory and turbo clocks as two threads do, so what
-they get is as much as threads could.
+processes share caches, memory and turbo clocks as two threads do, but no lock of the interpreter; the price
+is a fork, which copies the pages that they write to.
 """
 
 from __future__ import annotations

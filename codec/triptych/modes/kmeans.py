@@ -57,7 +57,7 @@ BUSY = 0.2
 """Share of pixels unlike both W and N above which candidates and the batch coder do not pay: drawings have
 0.03 to 0.3 (the most with smoothed edges), photographs in 64 colours or more 0.4 to 0.8."""
 RANKS_WORTH = 1.1
-"""Ranks are read at three to five times the speed of the fast coder, for which effort fast pays so much in
+"""Ranks are read at about three times the speed of the fast coder, for which effort fast pays so much in
 bytes: patterns as of dithering, which repeat, cost them several times as many."""
 RANKS_SAMPLE = 8
 """Images of a frame that decide it."""
