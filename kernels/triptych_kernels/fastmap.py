@@ -51,7 +51,7 @@ class FastModel(NamedTuple):
     counters: u32: N_DIRECT * 4096 for candidates; n * 1024 for tree nodes (n = MAX_DEPTH with SHARED),
     N_DIRECT times, or twice with `pairs`; then 3 << line_bits hashed in lines of 16. weights: i32 rows of
     WIDTH. pair_weights: i32 (n * 16). run_counters, run_weights: see runs. matches: see mapmodel. rate: i64
-    (1), 8 fractional bits.
+    (1), 8 fractional bits. layout: i64 (2), n and where hashed counters begin.
     """
 
     counters: U32
@@ -61,23 +61,25 @@ class FastModel(NamedTuple):
     run_weights: I32
     matches: U16
     rate: I64
+    layout: I64
 
 
 def new_model(k: int, line_bits: int, pairs: int) -> FastModel:
     """Return the model before the first pixel; k colours, 3 * 2^line_bits hashed counters."""
     n = MAX_DEPTH if pairs == SHARED else max(1, k - 1)
-    n_counters = N_DIRECT * 4096 + (2 if pairs else N_DIRECT) * n * 1024 + (N_HASHED << line_bits)
+    hashed_at = N_DIRECT * 4096 + (2 if pairs else N_DIRECT) * n * 1024
     first_rows = n + FLAG_ROWS
     weights = np.zeros((first_rows + SECOND_ROWS) * WIDTH, np.int32)
     weights[: first_rows * WIDTH] = 20480
     return FastModel(
-        np.full(n_counters, HALF, np.uint32),
+        np.full(hashed_at + (N_HASHED << line_bits), HALF, np.uint32),
         weights,
         np.full(n * 16, 40000, np.int32),
         runs.new_counters(),
         runs.new_weights(),
         np.zeros((2, mapmodel.MATCH_SIZE), np.uint16),
         np.array([LEARNING_RATE << 8], np.int64),
+        np.array([n, hashed_at], np.int64),
     )
 
 
@@ -86,7 +88,7 @@ def begin_palette(model: FastModel, line_bits: int) -> None:
 
     line_bits are the next image's: no more is cleared than a model of its own would have.
     """
-    hashed_at = N_DIRECT * 4096 + 2 * MAX_DEPTH * 1024
+    hashed_at = int(model.layout[1])
     model.counters[hashed_at : hashed_at + (N_HASHED << line_bits)] = HALF
     model.matches[:] = 0
 
@@ -144,9 +146,8 @@ def code_fast(
     Arguments as densemap.code_dense; pairs: 1 if tree decisions mix two counters only, or SHARED.
     """
     k = int64(tree.path.size)
-    n_nodes = int64(MAX_DEPTH) if pairs == SHARED else max(1, k - 1)
+    n_nodes, hashed_at = model.layout[0], model.layout[1]
     second_at = n_nodes + FLAG_ROWS
-    hashed_at = N_DIRECT * 4096 + (2 if pairs != 0 else N_DIRECT) * n_nodes * 1024
     low, high, code, pos = coder[0], coder[1], coder[2], coder[3]
     stride = uint64(width + 2 * PAD)
     near, hashes, at, rows = scratch.near, scratch.hashes, scratch.at, scratch.rows

@@ -199,6 +199,7 @@ def measure_clusters(
     table: npt.NDArray[np.uint32],
     errors: npt.NDArray[np.int64],
     utilities: npt.NDArray[np.int64],
+    neighbors: npt.NDArray[np.int64],
 ) -> np.int64:
     """Measure the weighted squared error of each cluster, and by how much it grows without its centre.
 
@@ -207,6 +208,8 @@ def measure_clusters(
     points, weights, centers, table
         As in `run_lloyd`; total weight below 2**39, so that a sum of distances below 2**24 is an int64.
     errors, utilities : int64 (k,), OUT
+    neighbors : int64 (k,), OUT
+        For each centre the nearest other one, ties to the lower index; of a lone centre any number.
 
     Returns
     -------
@@ -225,4 +228,9 @@ def measure_clusters(
         errors[label] += weights[i] * first
         utilities[label] += weights[i] * (second - first)
         total += weights[i] * first
+    for j in range(neighbors.size):
+        keys = two_smallest_keys(table, table[0, j], table[1, j])
+        # Of a centre and the others that equal it, the first may be another one.
+        first = np.int64(keys & _INDEX)
+        neighbors[j] = first if first != j else np.int64((keys >> _KEY_BITS) & _INDEX)
     return total

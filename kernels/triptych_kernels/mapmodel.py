@@ -10,7 +10,8 @@ order W N NW NE WW NN NNE NWW NEE NNW WWW NNN. FORMAT.md section 6.5 is the law 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from llvmlite import ir
@@ -21,6 +22,8 @@ from triptych_kernels import regression
 from triptych_kernels._jit import inline
 from triptych_kernels.arrays import I32, I64, U8, U16, U32, U64
 from triptych_kernels.contextmix import _pointer
+
+T = TypeVar("T", int, I64)
 
 PAD = 4
 MATCH_SIZE = 1 << 16
@@ -99,14 +102,52 @@ def new_scratch(width: int) -> Scratch:
     )
 
 
-def new_plane(height: int, width: int) -> U8:
-    """Return an empty plane; its pixels are plane_pixels(plane, height, width)."""
-    return np.zeros((height + PAD) * (width + 2 * PAD), np.uint8)
+class Maps(NamedTuple):
+    """Index maps of a frame and their palettes, as kernels take all of them at once.
+
+    planes u8: plane after plane. places i64 (n, 5): where a plane begins, its height and width, its first
+    colour and behind its last. colors u8 (m, 4): the palettes, each in key order.
+    """
+
+    planes: U8
+    places: I64
+    colors: U8
+
+    def plane(self, i: int) -> U8:
+        """Return the plane of map i."""
+        begin, height, width = self.places[i, :3].tolist()
+        return self.planes[begin : begin + plane_size(height, width)]
+
+    def indices(self, i: int) -> U8:
+        """Return the view of the pixels of map i, (height, width)."""
+        _, height, width = self.places[i, :3].tolist()
+        return self.plane(i).reshape(height + PAD, width + 2 * PAD)[PAD:, PAD : PAD + width]
+
+    def palette(self, i: int) -> U8:
+        """Return the view of the colours of map i, (k, 4)."""
+        first, end = self.places[i, 3:].tolist()
+        return self.colors[first:end]
 
 
-def plane_pixels(plane: U8, height: int, width: int) -> U8:
-    """Return the view of a plane's pixels, (height, width)."""
-    return plane.reshape(height + PAD, width + 2 * PAD)[PAD:, PAD : PAD + width]
+def new_maps(sizes: Sequence[tuple[int, int]], colors: U8) -> Maps:
+    """Return empty maps of these heights and widths; which colours are whose is still to be said."""
+    places = np.zeros((len(sizes), 5), np.int64)
+    places[:, 1:3] = np.reshape(sizes, (-1, 2))
+    lengths = plane_size(places[:, 1], places[:, 2])
+    places[:, 0] = np.cumsum(lengths) - lengths
+    return Maps(np.zeros(lengths.sum(), np.uint8), places, colors)
+
+
+def plane_size(height: T, width: T) -> T:
+    """Return the length of a plane."""
+    return (height + PAD) * (width + 2 * PAD)
+
+
+@inline
+def slice_plane(maps: Maps, i: int) -> U8:
+    """Return the plane of map i."""
+    begin, height, width = maps.places[i, 0], maps.places[i, 1], maps.places[i, 2]
+    return maps.planes[begin : begin + (height + PAD) * (width + 2 * PAD)]
 
 
 @inline

@@ -17,9 +17,9 @@ from numba import int64, uint8, uint64
 from triptych_kernels._jit import inline, kernel
 from triptych_kernels.arrays import I32, I64, U8, U32, U64
 from triptych_kernels.contextmix import HALF, STRETCH, clamp, predict7, squash, step_of, train7, trained
-from triptych_kernels.mapmodel import K1, K2, K3, K4
+from triptych_kernels.mapmodel import K1, K2, K3, K4, Maps
 from triptych_kernels.rangecoder import code_bit, overrun
-from triptych_kernels.status import BAD_SYMBOL
+from triptych_kernels.status import BAD_SYMBOL, OK
 
 WIDTH = 8
 KNOWN_AT = 50176
@@ -38,6 +38,7 @@ class PaletteModel(NamedTuple):
 
     at i64 (7), rows i64 (2), seen u32 (8), logits i32 (8): see contextmix. facts i64 (8): see _surroundings.
     first, end, depths i64, prefixes, values u64 (40): the nodes that wait, depth first: at most one a level.
+    keys u64 (256). n_bits i64 (4), channels, levels i64 (4, 32): see layout_bits, for each layout.
     """
 
     counters: U32
@@ -52,10 +53,15 @@ class PaletteModel(NamedTuple):
     depths: I64
     prefixes: U64
     values: U64
+    keys: U64
+    n_bits: I64
+    channels: I64
+    levels: I64
 
 
 def new_model() -> PaletteModel:
     """Return the model before the first palette of a frame."""
+    bits = [layout_bits(layout) for layout in range(4)]
     return PaletteModel(
         np.full(SIZE_AT + 256 + 4, HALF, np.uint32),
         np.repeat(np.array([17000, 0], np.int32), 32 * WIDTH),
@@ -69,14 +75,22 @@ def new_model() -> PaletteModel:
         np.zeros(40, np.int64),
         np.zeros(40, np.uint64),
         np.zeros(40, np.uint64),
+        np.zeros(256, np.uint64),
+        np.array([len(channels) for channels, _ in bits]),
+        np.stack([np.resize(channels, 32) for channels, _ in bits]),
+        np.stack([np.resize(levels, 32) for _, levels in bits]),
     )
 
 
-def layout_of(colors: U8) -> int:
+@inline
+def _least_layout(colors: U8) -> int:
     """Return the least layout that can hold these colours, u8 (k, 4)."""
-    has_alpha = bool((colors[:, 3] != 255).any())
-    has_color = bool((colors[:, 0] != colors[:, 1]).any() or (colors[:, 2] != colors[:, 1]).any())
-    return HAS_ALPHA * has_alpha + HAS_COLOR * has_color
+    layout = 0
+    for i in range(len(colors)):
+        red, green, blue = colors[i, 0], colors[i, 1], colors[i, 2]
+        layout |= HAS_ALPHA * int64(colors[i, 3] != uint8(255))
+        layout |= HAS_COLOR * int64((red != green) | (blue != green))
+    return layout
 
 
 @cache
@@ -89,40 +103,39 @@ def layout_bits(layout: int) -> tuple[I64, I64]:
 
 
 def colors_to_keys(colors: U8, layout: int) -> U64:
-    """Return the keys of colours, u8 (k, 4)."""
-    r, g, b, a = (colors[:, c].astype(np.uint64) for c in range(4))
-    planes = {GREEN: g, RED: (r - g + np.uint64(128)) & np.uint64(255), ALPHA: np.uint64(255) - a}
-    planes[BLUE] = (b - g + np.uint64(128)) & np.uint64(255)
-    keys = np.zeros(len(colors), np.uint64)
-    for channel, level in zip(*layout_bits(layout), strict=True):
-        keys = keys << np.uint64(1) | (planes[int(channel)] >> np.uint64(level)) & np.uint64(1)
+    """Return the keys of colours, u8 (k, 4), C-contiguous."""
+    keys = np.empty(len(colors), np.uint64)
+    set_keys(colors, *layout_bits(layout), keys)
     return keys
 
 
-def keys_to_colors(keys: U64, layout: int) -> U8:
-    """Return the colours of keys: the inverse of `colors_to_keys`."""
-    colors = np.empty((len(keys), 4), np.uint8)
-    _set_colors(keys, *layout_bits(layout), layout, colors)
-    return colors
+@kernel
+def set_keys(colors: U8, channels: I64, levels: I64, keys: U64) -> None:
+    """Set keys u64 (k), whose bits have these channels and levels, to those of colours u8 (k, 4)."""
+    for i in range(len(keys)):
+        green = uint64(colors[i, 1])
+        red = (uint64(colors[i, 0]) - green + uint64(128)) & uint64(255)
+        blue = (uint64(colors[i, 2]) - green + uint64(128)) & uint64(255)
+        # A byte for each channel.
+        value = green | red << uint64(8 * RED) | blue << uint64(8 * BLUE)
+        value |= (uint64(255) - uint64(colors[i, 3])) << uint64(8 * ALPHA)
+        key = uint64(0)
+        for at in range(len(channels)):
+            key = key << uint64(1) | (value >> uint64(8 * channels[at] + levels[at])) & uint64(1)
+        keys[i] = key
 
 
 @kernel
-def _set_colors(keys: U64, channels: I64, levels: I64, layout: int, colors: U8) -> None:
-    """Set colours u8 (k, 4) to those of keys u64 (k), whose bits have these channels and levels."""
+def set_colors(keys: U64, channels: I64, levels: I64, layout: int, colors: U8) -> None:
+    """Set colours u8 (k, 4) to those of keys u64 (k) of a layout: the inverse of `set_keys`."""
     n_bits = len(levels)
     for i in range(len(keys)):
-        red, green, blue, alpha = uint64(0), uint64(0), uint64(0), uint64(0)
+        value = uint64(0)
         for at in range(n_bits):
             bit = (keys[i] >> uint64(n_bits - 1 - at)) & uint64(1)
-            value = bit << uint64(levels[at])
-            if channels[at] == GREEN:
-                green |= value
-            elif channels[at] == RED:
-                red |= value
-            elif channels[at] == BLUE:
-                blue |= value
-            else:
-                alpha |= value
+            value |= bit << uint64(8 * channels[at] + levels[at])
+        green, red = value & uint64(255), (value >> uint64(8 * RED)) & uint64(255)
+        blue, alpha = (value >> uint64(8 * BLUE)) & uint64(255), value >> uint64(8 * ALPHA)
         # Red and blue are differences from green, and 128.
         if layout & HAS_COLOR != 0:
             red, blue = red + green + uint64(128), blue + green + uint64(128)
@@ -352,3 +365,38 @@ def code_keys(
             waiting += 1
     coder[0], coder[1], coder[2], coder[3] = low, high, code, pos
     return overrun(pos, sink, source)
+
+
+@kernel
+def code_palettes(
+    maps: Maps, first: int, end: int, model: PaletteModel, coder: U64, sink: U8 | None, source: U8 | None
+) -> int:
+    """Code the palettes of maps `first` to `end - 1`; return OK or a status.
+
+    IN/OUT maps, see mapmodel: an encoder's are full; a decoder fills in the colours, behind those of the map
+    before, and says whose they are. There is room for as many as each map has pixels, 256 at most; more is
+    BAD_SYMBOL.
+    """
+    for i in range(first, end):
+        places = maps.places[i]
+        n, layout = int64(1), int64(0)
+        if sink is not None:
+            colors = maps.colors[places[3] : places[4]]
+            layout = _least_layout(colors)
+            n = int64(len(colors))
+            n_bits = model.n_bits[layout]
+            set_keys(colors, model.channels[layout, :n_bits], model.levels[layout, :n_bits], model.keys[:n])
+        found = code_size(n, layout, model, coder, sink, source)
+        n, layout = (found >> 2) + 1, found & 3
+        if n > places[1] * places[2]:
+            return BAD_SYMBOL
+        n_bits = model.n_bits[layout]
+        channels, levels = model.channels[layout, :n_bits], model.levels[layout, :n_bits]
+        status = code_keys(model.keys[:n], n, channels, levels, model, coder, sink, source)
+        if status != OK:
+            return status
+        if source is not None:
+            places[3] = maps.places[i - 1, 4] if i > 0 else int64(0)
+            places[4] = places[3] + n
+            set_colors(model.keys[:n], channels, levels, layout, maps.colors[places[3] : places[4]])
+    return OK

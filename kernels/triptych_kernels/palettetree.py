@@ -118,10 +118,9 @@ def _split(colors: U8, ids: I64, lo: int, hi: int, keys: I64, axis_row: I32) -> 
 
 
 @kernel
-def _build(
-    colors: U8, left: I32, right: I32, axis: I32, page: I32, slot: I32, path: I64, span: I32, work: I64
-) -> None:
-    """Fill a tree. IN colors u8 (k, 4), k >= 2; OUT its fields; work i64 (6, 512), with the leaves first."""
+def _build(colors: U8, tree: Tree, work: I64) -> None:
+    """Fill a tree. IN colors u8 (k, 4); OUT tree, zeros before; work i64 (6, 512)."""
+    left, right, axis, span = tree.left, tree.right, tree.axis, tree.span
     k = int64(colors.shape[0])
     ids, keys, lows, highs, parents, prefixes = work[0], work[1], work[2], work[3], work[4], work[5]
     for i in range(k):
@@ -141,7 +140,7 @@ def _build(
             else:
                 right[(parent - 2) >> 1] = int32(child)
         if hi - lo == 1:
-            path[ids[lo]] = bits
+            tree.path[ids[lo]] = bits
             continue
         mid = _split(colors, ids, lo, hi, keys, axis[n])
         axis[n, DEPTH] = int32(level)
@@ -154,10 +153,16 @@ def _build(
         prefixes[depth] = below | bits
         depth += 1
         n += 1
+    third = int64(tree.leaves.size) // 3
+    for i in range(k):
+        red, green = int64(colors[ids[i], 0]) * 8, int64(colors[ids[i], 1]) * 8
+        blue = int64(colors[ids[i], 2]) * 8
+        tree.leaves[i] = int32((red + 2 * green + blue) >> 2)
+        tree.leaves[third + i], tree.leaves[2 * third + i] = int32(red - green), int32(blue - green)
     # Pages: from each root, breadth first, the next NODES_PER_PAGE nodes; whoever still waits is a root.
     roots, queue = keys, lows
     roots[0] = 0
-    n_roots = 1
+    n_roots = min(n, 1)
     while n_roots > 0:
         n_roots -= 1
         root = roots[n_roots]
@@ -166,7 +171,7 @@ def _build(
         while first < end and first < NODES_PER_PAGE:
             node = queue[first]
             first += 1
-            page[node], slot[node] = int32(root), int32(first)
+            tree.page[node], tree.slot[node] = int32(root), int32(first)
             for nxt in (left[node], right[node]):
                 if nxt >= int32(0):
                     queue[end] = int64(nxt)
@@ -181,12 +186,9 @@ def build_tree(colors: U8) -> Tree:
     """Return the tree of a palette, u8 (k, 4), 1 <= k <= 256, no colour twice."""
     k = len(colors)
     n = max(1, k - 1)
-    left, right, page, slot = (np.zeros(n, np.int32) for _ in range(4))
+    left, right, page, slot = np.zeros((4, n), np.int32)
     axis, path, span = np.zeros((n, 8), np.int32), np.zeros(k, np.int64), np.zeros((n, 3), np.int32)
-    work = np.zeros((6, 512), np.int64)
-    if k > 1:
-        _build(np.ascontiguousarray(colors), left, right, axis, page, slot, path, span, work)
-    red, green, blue, _ = colors[work[0, :k]].T.astype(np.int32) * 8
-    leaves = np.zeros((3, -(-k // 8) * 8), np.int32)
-    leaves[:, :k] = (red + 2 * green + blue) >> 2, red - green, blue - green
-    return Tree(left, right, axis, page, slot, path, span, leaves.reshape(-1))
+    leaves = np.zeros(3 * (-(-k // 8) * 8), np.int32)
+    tree = Tree(left, right, axis, page, slot, path, span, leaves)
+    _build(np.ascontiguousarray(colors), tree, np.empty((6, 512), np.int64))
+    return tree

@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import int32, int64, uint8, uint32, uint64
+from numba import int16, int32, int64, uint8, uint32, uint64
 
 from triptych_kernels import mapmodel
 from triptych_kernels._jit import inline, kernel
 from triptych_kernels.arrays import I32, U8, U32, U64
-from triptych_kernels.mapmodel import PAD
+from triptych_kernels.mapmodel import PAD, Maps, slice_plane
 from triptych_kernels.ranklanes import (
     LEAST,
     SCALE,
@@ -65,10 +65,10 @@ class RankModel(NamedTuple):
 
 
 class Palette(NamedTuple):
-    """A palette's colours in 1/8 steps, i16, arranged for vectors.
+    """A palette's colours in 1/8 steps, i16 (1024) each, arranged for vectors.
 
-    colors (4 k): as they are. members (1024): colour i of all groups, channel by channel, then colour i + 1;
-    groups (1024): the colours of group g, channel by channel, then group g + 1.
+    colors: as they are, 256 with those that are not there. members: colour i of all groups, channel by
+    channel, then colour i + 1; groups: the colours of group g, channel by channel, then group g + 1.
     """
 
     colors: I16
@@ -88,17 +88,27 @@ def new_model() -> RankModel:
     return RankModel(starts, np.zeros(N_TABLES, np.int32), np.zeros(SIZE, np.int16), np.zeros(4, np.int16))
 
 
-def new_palette(colors: U8) -> Palette:
-    """Return the arrays of a palette, u8 (k, 4) in key order, 1 <= k <= 256."""
-    padded = np.full((SIZE * SIZE, 4), _PADDING, np.int16)
-    padded[: len(colors)] = colors
-    padded[: len(colors)] <<= 3
-    grouped = padded.reshape(SIZE, SIZE, 4)
-    return Palette(
-        padded[: len(colors)].ravel(),
-        np.ascontiguousarray(grouped.transpose(1, 2, 0)).ravel(),
-        np.ascontiguousarray(grouped.transpose(0, 2, 1)).ravel(),
-    )
+def new_palette() -> Palette:
+    """Return the arrays of a palette."""
+    return Palette(*(np.empty(4 * SIZE * SIZE, np.int16) for _ in range(3)))
+
+
+@inline
+def _arrange(colors: U8, palette: Palette) -> int:
+    """Set the arrays of a palette to colours u8 (k, 4); return 3 if all are opaque, else 4."""
+    n_channels = int64(3)
+    for i in range(uint64(SIZE * SIZE)):
+        group, member = i >> uint64(4), i & uint64(15)
+        if i < uint64(len(colors)) and colors[i, 3] != uint8(255):
+            n_channels = int64(4)
+        for c in range(uint64(4)):
+            value = int16(_PADDING)
+            if i < uint64(len(colors)):
+                value = int16(int64(colors[i, c]) << 3)
+            palette.colors[i * uint64(4) + c] = value
+            palette.members[(member * uint64(4) + c) * uint64(SIZE) + group] = value
+            palette.groups[(group * uint64(4) + c) * uint64(SIZE) + member] = value
+    return n_channels
 
 
 @inline
@@ -168,48 +178,46 @@ def _key_colors(palette: Palette, group: int, n_channels: int, model: RankModel)
 
 
 @kernel
-def find_parts(
-    plane: U8,
-    height: int,
-    width: int,
-    palette: Palette,
-    n_channels: int,
-    model: RankModel,
-    ranks: U8,
-    parts: U32,
-) -> None:
-    """Find the parts of all symbols of a map: what `write_parts` codes.
+def find_parts(maps: Maps, palette: Palette, model: RankModel, ranks: U8, parts: U32) -> None:
+    """Find the parts of all symbols of a frame: what `write_parts` codes.
 
-    IN plane u8, see mapmodel; palette; n_channels: 3 if all colours are opaque, else 4. IN/OUT model; ranks
-    u8 (2, width), zeros: those of the row above. OUT parts u32 (height, width, 2), zeros before: of each
-    pixel's group, if there are several, and of its colour the start, and frequency << 16.
+    IN maps, see mapmodel. Work arrays: palette; ranks u8 (2, the greatest width), those of the row above.
+    IN/OUT model. OUT parts u32 (pixels, 2), zeros before: of each pixel's group, if its palette has several,
+    and of its colour the start, and frequency << 16.
     """
-    stride = uint64(width + 2 * PAD)
-    several = palette.colors.size > 4 * SIZE
-    for y in range(height):
-        row = uint64(y + PAD) * stride + uint64(PAD)
-        mapmodel.pad_row(plane, row, uint64(width), y == 0)
-        left_rank, left_fine = int64(0), int64(0)
-        for x in range(uint64(width)):
-            q = row + x
-            texture = _look(plane, q, stride, y == 0, palette.colors, model.point)
-            s = int64(plane[q])
-            rank = int64(0)
-            if several:
-                _key_groups(palette, n_channels, model)
-                rank = rank_of(model.keys, s >> 4)
-                table = _group_table(texture, left_rank, int64(ranks[uint64(0), x]))
-                start, frequency = _part(model.starts, table, rank)
-                parts[y, x, 0] = uint32(start | frequency << uint64(16))
-                _learn(model, table, rank)
-            _key_colors(palette, s >> 4, n_channels, model)
-            fine = rank_of(model.keys, s & 15)
-            table = _color_table(texture, rank, left_fine, int64(ranks[uint64(1), x]))
-            start, frequency = _part(model.starts, table, fine)
-            parts[y, x, 1] = uint32(start | frequency << uint64(16))
-            _learn(model, table, fine)
-            left_rank, left_fine = rank, fine
-            ranks[uint64(0), x], ranks[uint64(1), x] = uint8(rank), uint8(fine)
+    at = uint64(0)
+    for i in range(len(maps.places)):
+        plane, places = slice_plane(maps, i), maps.places[i]
+        height, width = places[1], places[2]
+        several = places[4] - places[3] > SIZE
+        n_channels = _arrange(maps.colors[places[3] : places[4]], palette)
+        ranks[:, :width] = uint8(0)
+        stride = uint64(width + 2 * PAD)
+        for y in range(height):
+            row = uint64(y + PAD) * stride + uint64(PAD)
+            mapmodel.pad_row(plane, row, uint64(width), y == 0)
+            left_rank, left_fine = int64(0), int64(0)
+            for x in range(uint64(width)):
+                q = row + x
+                texture = _look(plane, q, stride, y == 0, palette.colors, model.point)
+                s = int64(plane[q])
+                rank = int64(0)
+                if several:
+                    _key_groups(palette, n_channels, model)
+                    rank = rank_of(model.keys, s >> 4)
+                    table = _group_table(texture, left_rank, int64(ranks[uint64(0), x]))
+                    start, frequency = _part(model.starts, table, rank)
+                    parts[at, 0] = uint32(start | frequency << uint64(16))
+                    _learn(model, table, rank)
+                _key_colors(palette, s >> 4, n_channels, model)
+                fine = rank_of(model.keys, s & 15)
+                table = _color_table(texture, rank, left_fine, int64(ranks[uint64(1), x]))
+                start, frequency = _part(model.starts, table, fine)
+                parts[at, 1] = uint32(start | frequency << uint64(16))
+                _learn(model, table, fine)
+                left_rank, left_fine = rank, fine
+                ranks[uint64(0), x], ranks[uint64(1), x] = uint8(rank), uint8(fine)
+                at += uint64(1)
 
 
 @kernel
@@ -259,50 +267,47 @@ def _take(x: int, at: int, model: RankModel, table: int, message: U8) -> tuple[i
 
 
 @kernel
-def decode_map(
-    plane: U8,
-    height: int,
-    width: int,
-    palette: Palette,
-    n_channels: int,
-    model: RankModel,
-    ranks: U8,
-    message: U8,
-    state: U64,
-) -> int:
-    """Decode a map into its plane; return OK or a status.
+def decode_maps(maps: Maps, palette: Palette, model: RankModel, ranks: U8, message: U8, state: U64) -> int:
+    """Decode maps into their planes; return OK or a status.
 
-    Arguments as for `find_parts`. IN message u8; IN/OUT state u64 (6), see tablerans.
+    IN/OUT maps, see mapmodel: their palettes are known, of one colour at least. Work arrays as for
+    `find_parts`; IN/OUT model. IN message u8; IN/OUT state u64 (6), see tablerans.
     """
-    stride = uint64(width + 2 * PAD)
-    k = int64(palette.colors.size) >> 2
-    n_groups = (k + SIZE - 1) >> 4
-    groups_x, colors_x, at = state[0], state[1], state[4]
     n_words = uint64(message.size) >> uint64(2)
+    groups_x, colors_x, at = state[0], state[1], state[4]
     status = OK
-    for y in range(height):
-        row = uint64(y + PAD) * stride + uint64(PAD)
-        mapmodel.pad_row(plane, row, uint64(width), y == 0)
-        left_rank, left_fine = int64(0), int64(0)
-        for x in range(uint64(width)):
-            q = row + x
-            texture = _look(plane, q, stride, y == 0, palette.colors, model.point)
-            rank, group = int64(0), int64(0)
-            if n_groups > 1:
-                table = _group_table(texture, left_rank, int64(ranks[uint64(0), x]))
-                groups_x, at, rank = _take(groups_x, at, model, table, message)
-                _key_groups(palette, n_channels, model)
-                group = lane_of(model.keys, rank)
-            table = _color_table(texture, rank, left_fine, int64(ranks[uint64(1), x]))
-            colors_x, at, fine = _take(colors_x, at, model, table, message)
-            if rank >= n_groups or fine >= k - (group << 4):
-                return BAD_SYMBOL
-            _key_colors(palette, group, n_channels, model)
-            plane[q] = uint8(group << 4 | lane_of(model.keys, fine))
-            left_rank, left_fine = rank, fine
-            ranks[uint64(0), x], ranks[uint64(1), x] = uint8(rank), uint8(fine)
-        if at > n_words:
-            status = INPUT_EXHAUSTED
+    for i in range(len(maps.places)):
+        plane, places = slice_plane(maps, i), maps.places[i]
+        height, width, k = places[1], places[2], places[4] - places[3]
+        n_groups = (k + SIZE - 1) >> 4
+        n_channels = _arrange(maps.colors[places[3] : places[4]], palette)
+        ranks[:, :width] = uint8(0)
+        stride = uint64(width + 2 * PAD)
+        for y in range(height):
+            row = uint64(y + PAD) * stride + uint64(PAD)
+            mapmodel.pad_row(plane, row, uint64(width), y == 0)
+            left_rank, left_fine = int64(0), int64(0)
+            for x in range(uint64(width)):
+                q = row + x
+                texture = _look(plane, q, stride, y == 0, palette.colors, model.point)
+                rank, group = int64(0), int64(0)
+                if n_groups > 1:
+                    table = _group_table(texture, left_rank, int64(ranks[uint64(0), x]))
+                    groups_x, at, rank = _take(groups_x, at, model, table, message)
+                    _key_groups(palette, n_channels, model)
+                    group = lane_of(model.keys, rank)
+                table = _color_table(texture, rank, left_fine, int64(ranks[uint64(1), x]))
+                colors_x, at, fine = _take(colors_x, at, model, table, message)
+                if rank >= n_groups or fine >= k - (group << 4):
+                    return BAD_SYMBOL
+                _key_colors(palette, group, n_channels, model)
+                plane[q] = uint8(group << 4 | lane_of(model.keys, fine))
+                left_rank, left_fine = rank, fine
+                ranks[uint64(0), x], ranks[uint64(1), x] = uint8(rank), uint8(fine)
+            if at > n_words:
+                status = INPUT_EXHAUSTED
+                break
+        if status != OK:
             break
     state[0], state[1], state[4] = groups_x, colors_x, at
     return status

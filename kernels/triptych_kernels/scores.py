@@ -27,6 +27,7 @@ from triptych_kernels.signednumber import (
     new_numbers,
 )
 from triptych_kernels.similar import LAST_COMPONENT, Similar, add_distances, find_nearest, foretell, renewed
+from triptych_kernels.status import OK
 
 HASH_BITS = 12
 # Where the contexts of each input begin, in contexts.
@@ -96,8 +97,8 @@ def _set_bases(bases: I64, a: int, b: int, c: int, d: int, e: int, f: int, g: in
     bases[4], bases[5], bases[6] = e * 64, f * 64, g * 64
 
 
-@kernel
-def code_component(
+@inline
+def _code_component(
     scores: I32,
     j: int,
     level: int,
@@ -108,11 +109,7 @@ def code_component(
     sink: U8 | None,
     source: U8 | None,
 ) -> int:
-    """Code component j of all images; return OK or a status.
-
-    IN/OUT scores i32 (K, n), rows before j known (and row j, for the encoder, within +-MAX_NUMBER); level 0
-    to 31; model, similar, coder. Components come in order. A decoder fills row j.
-    """
+    """Code component j of all images; return OK or a status."""
     low, high, code, pos = coder[0], coder[1], coder[2], coder[3]
     numbers, activity, clusters = model.numbers, model.activity, model.clusters
     bases, place = numbers.bases, numbers.place
@@ -194,3 +191,26 @@ def code_component(
     model.mean[0] = mean
     coder[0], coder[1], coder[2], coder[3] = low, high, code, pos
     return overrun(pos, sink, source)
+
+
+@kernel
+def code_scores(
+    scores: I32,
+    levels: I64,
+    with_similar: bool,
+    model: ScoreModel,
+    similar: Similar,
+    coder: U64,
+    sink: U8 | None,
+    source: U8 | None,
+) -> int:
+    """Code the first components of all images; return OK or a status.
+
+    IN/OUT scores i32 (K, n), for the encoder within +-MAX_NUMBER, for the decoder zeros; model, similar,
+    coder. IN levels i64 (at most K), 0 to 31: of as many components as are coded.
+    """
+    for j in range(len(levels)):
+        status = _code_component(scores, j, levels[j], with_similar, model, similar, coder, sink, source)
+        if status != OK:
+            return status
+    return OK

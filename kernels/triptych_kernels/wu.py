@@ -96,6 +96,7 @@ def cut_boxes(
     errors: npt.NDArray[np.float64],
     order: npt.NDArray[np.int32],
     moments: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.int32],
 ) -> int:
     """Cut all points into at most k boxes, each time the box with the largest error where it falls most.
 
@@ -111,6 +112,8 @@ def cut_boxes(
     order : int32 (n,), OUT
         A permutation of the points.
     moments : float64 (64, 5), scratch
+    labels : int32 (n,), OUT
+        The box of each point.
 
     Returns
     -------
@@ -143,4 +146,7 @@ def cut_boxes(
         errors[box] = _measure(planes, weights, order, first, i)
         errors[n_boxes] = _measure(planes, weights, order, i, last)
         n_boxes += 1
+    for number in range(n_boxes):
+        for place in range(bounds[number, 0], bounds[number, 1]):
+            labels[order[place]] = number
     return n_boxes

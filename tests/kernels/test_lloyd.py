@@ -55,21 +55,25 @@ def test_bounds_change_nothing_where_many_points_lie_between_centers():
 def test_errors_and_utilities_agree_with_the_twin(seed, spread, n, k):
     rng, points, weights = weighted_points(seed, n, spread)
     centers = points[:, rng.integers(0, n, k)].astype(np.int32, order="C")
-    errors, utilities = np.empty(k, np.int64), np.empty(k, np.int64)
+    errors, utilities, neighbors = np.empty((3, k), np.int64)
     table = np.empty((3, table_len(k)), np.uint32)
-    total = measure_clusters(twin.pack(points), weights, centers, table, errors, utilities)
+    total = measure_clusters(twin.pack(points), weights, centers, table, errors, utilities, neighbors)
     assert (errors.tolist(), utilities.tolist()) == twin.cluster_measures(points, weights, centers)
     assert total == errors.sum()
+    gaps = ((centers[:, :, None] - centers[:, None].astype(np.int64)) ** 2).sum(axis=0)
+    np.fill_diagonal(gaps, 2**30)
+    assert neighbors.tolist() == gaps.argmin(axis=1).tolist()
 
 
 @given(SEEDS, SPREADS, st.integers(1, 60), st.integers(1, 20))
 def test_boxes_are_cut_as_the_twin_cuts_them(seed, spread, n, k):
     _, points, weights = weighted_points(seed, n, spread)
-    bounds, order = np.empty((k, 2), np.int64), np.empty(n, np.int32)
-    work = np.empty(k), np.empty((64, 5))
-    n_boxes = cut_boxes(points.astype(np.int32), weights, bounds, work[0], order, work[1])
+    bounds, order, labels = np.empty((k, 2), np.int64), np.empty(n, np.int32), np.empty(n, np.int32)
+    work = np.empty(k), order, np.empty((64, 5))
+    n_boxes = cut_boxes(points.astype(np.int32), weights, bounds, *work, labels)
     boxes = [set(order[first:last].tolist()) for first, last in bounds[:n_boxes]]
     assert boxes == twin.variance_cuts(points, weights, k)
     assert sum(map(len, boxes)) == n
+    assert [set(np.flatnonzero(labels == box).tolist()) for box in range(n_boxes)] == boxes
     if n_boxes < k:
         assert n_boxes == len(np.unique(points, axis=1).T)

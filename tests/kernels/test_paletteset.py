@@ -6,13 +6,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from indexed import make_palette, palettes
 from reference import coding as twin
+from triptych.modes.indexmaps import Indexed, pack
 from triptych_kernels import paletteset
+from triptych_kernels.mapmodel import new_maps
 from triptych_kernels.rangecoder import finish_decoding, finish_encoding, new_coder, start
 from triptych_kernels.status import BAD_SYMBOL, INPUT_EXHAUSTED, OK
 
 COLORS = st.lists(st.tuples(*[st.integers(0, 255)] * 4), min_size=1, max_size=30).map(
     lambda colors: np.array(colors, np.uint8)
 )
+
+
+def keys_to_colors(keys, layout):
+    colors = np.empty((len(keys), 4), np.uint8)
+    paletteset.set_colors(keys, *paletteset.layout_bits(layout), layout, colors)
+    return colors
 
 
 def encode(some_palettes):
@@ -47,32 +55,29 @@ def test_keys(colors, layout):
     keys = paletteset.colors_to_keys(colors, layout)
     strings = [twin.key_string(color, layout) for color in colors]
     assert [f"{int(key):0{len(strings[0])}b}" for key in keys] == strings
-    back = paletteset.keys_to_colors(keys, layout)
+    back = keys_to_colors(keys, layout)
     assert [tuple(c) for c in back.tolist()] == [twin.color_of_key(text, layout) for text in strings]
 
 
 @given(palettes())
 def test_the_least_layout_holds_the_colors(colors):
-    layout = paletteset.layout_of(colors)
-    assert layout == twin.least_layout(colors)
+    layout = twin.least_layout(colors)
     for wider in range(4):
         if wider & layout == layout:
             keys = paletteset.colors_to_keys(colors, wider)
-            assert (paletteset.keys_to_colors(keys, wider) == colors).all()
+            assert (keys_to_colors(keys, wider) == colors).all()
 
 
 @given(palettes())
 def test_the_order_of_keys_is_the_same_in_every_layout_that_holds_them(colors):
-    layout = paletteset.layout_of(colors)
+    layout = twin.least_layout(colors)
     assert (np.diff(paletteset.colors_to_keys(colors, layout).astype(np.int64)) > 0).all()
     assert (np.diff(paletteset.colors_to_keys(colors, 3).astype(np.int64)) > 0).all()
 
 
 @given(st.lists(palettes(60), max_size=5), st.data())
 def test_round_trip(some_palettes, data):
-    wider = [
-        (colors, paletteset.layout_of(colors) | data.draw(st.integers(0, 3))) for colors in some_palettes
-    ]
+    wider = [(colors, twin.least_layout(colors) | data.draw(st.integers(0, 3))) for colors in some_palettes]
     status, found, end = decode(encode(wider), len(wider))
     assert status == end == OK
     for (keys, layout), (colors, expected) in zip(found, wider, strict=True):
@@ -80,14 +85,31 @@ def test_round_trip(some_palettes, data):
         assert (keys == np.sort(paletteset.colors_to_keys(colors, layout))).all()
 
 
+@given(st.lists(palettes(60), min_size=1, max_size=5))
+def test_palettes_of_maps_take_their_least_layouts(some_palettes):
+    """All at once, of maps with just enough pixels for them."""
+    sizes = [(1, len(colors)) for colors in some_palettes]
+    maps = pack([Indexed(colors, np.zeros((1, len(colors)), np.uint8)) for colors in some_palettes])
+    coder, sink = new_coder(), np.zeros(1 << 14, np.uint8)
+    assert paletteset.code_palettes(maps, 0, len(sizes), paletteset.new_model(), coder, sink, None) == OK
+    message = sink[: finish_encoding(coder, sink)].tobytes()
+    assert message == encode([(colors, twin.least_layout(colors)) for colors in some_palettes])
+    coder, source = new_coder(), np.frombuffer(message, np.uint8)
+    found = new_maps(sizes, np.zeros((sum(map(len, some_palettes)), 4), np.uint8))
+    start(coder, source)
+    assert paletteset.code_palettes(found, 0, len(sizes), paletteset.new_model(), coder, None, source) == OK
+    assert finish_decoding(coder, source) == OK
+    assert all((found.palette(i) == colors).all() for i, colors in enumerate(some_palettes))
+
+
 def test_round_trip_of_whole_alphabets():
     """256 greys are every key there is; 256 colours at random are far apart."""
     for kind in ("grey", "grey and alpha", "rgb", "rgba", "near"):
         colors = make_palette(kind, 256, 5)
-        layout = paletteset.layout_of(colors)
+        layout = twin.least_layout(colors)
         status, found, end = decode(encode([(colors, layout)] * 2), 2)
         assert status == end == OK
-        assert (paletteset.keys_to_colors(found[1][0], layout) == colors).all()
+        assert (keys_to_colors(found[1][0], layout) == colors).all()
 
 
 def test_a_palette_that_comes_again_costs_little():
@@ -120,7 +142,7 @@ def test_a_flipped_bit_never_passes_for_another_palette_and_its_end(seed, bit, d
     status, found, end = decode(bytes(message), 1)
     if status == end == OK:
         keys, layout = found[0]
-        again = encode([(paletteset.keys_to_colors(keys, layout), layout)])
+        again = encode([(keys_to_colors(keys, layout), layout)])
         assert again == bytes(message).rstrip(b"\0")
 
 

@@ -6,23 +6,23 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from indexed import MAP_KINDS, indexed, make_map, make_palette, shapes_of
+from indexed import MAP_KINDS, indexed, make_map, make_palette
 from reference import ranks as twin
-from triptych.modes.indexmaps import Indexed
+from triptych.modes.indexmaps import Indexed, pack
 from triptych.modes.rankmaps import build_ranks, parse_ranks
-from triptych_kernels import mapmodel, rankmap
+from triptych_kernels import rankmap
 from triptych_kernels.status import BAD_SYMBOL, INPUT_EXHAUSTED, OK, TAIL_MISMATCH
 
 
 def build(maps):
-    return build_ranks([m.indices for m in maps], [m.colors for m in maps])
+    return build_ranks(pack(maps))
 
 
 def parse(message, maps, whole=True):
-    status, found = parse_ranks(
-        np.frombuffer(message, np.uint8).copy(), [m.colors for m in maps], shapes_of(maps), whole
-    )
-    return status, [plane.tolist() for plane in found]
+    """Give the status and the indices of maps whose palettes are known."""
+    found = pack([Indexed(m.colors, np.zeros_like(m.indices)) for m in maps])
+    status = parse_ranks(np.frombuffer(message, np.uint8).copy(), found, whole)
+    return status, [found.indices(i).tolist() for i in range(len(maps))]
 
 
 def small(kind, palette, k, height=9, width=13):
@@ -52,11 +52,8 @@ def test_a_symbol_never_has_less_than_8_of_65536(kind):
     model = rankmap.new_model()
     for k in (256, 33, 2):
         found = small(kind, "rgb", k, 90, 120)
-        plane = mapmodel.new_plane(90, 120)
-        mapmodel.plane_pixels(plane, 90, 120)[:] = found.indices
-        parts, above = np.zeros((90, 120, 2), np.uint32), np.zeros((2, 120), np.uint8)
-        palette = rankmap.new_palette(found.colors)
-        rankmap.find_parts(plane, 90, 120, palette, 3, model, above, parts)
+        parts, ranks = np.zeros((90 * 120, 2), np.uint32), np.zeros((2, 120), np.uint8)
+        rankmap.find_parts(pack([found]), rankmap.new_palette(), model, ranks, parts)
         assert (parts[parts > 0] >> 16).min() >= 8
         starts = model.starts[:-1].reshape(-1, 16)
         edges = np.hstack([starts, np.full((len(starts), 1), 1 << 20)])

@@ -40,11 +40,8 @@ def levels_of(n):
 def code(found, with_similar, coder, sink, source, stop=None):
     n = found.shape[1]
     model, likes = scores.new_scores(n), similar.new_similar(n if with_similar else 1)
-    for j, level in enumerate(levels_of(len(found))[:stop]):
-        status = scores.code_component(found, j, level, with_similar, model, likes, coder, sink, source)
-        if status != OK:
-            return status
-    return OK
+    levels = np.array(levels_of(len(found))[:stop], np.int64)
+    return scores.code_scores(found, levels, with_similar, model, likes, coder, sink, source)
 
 
 def encode(found, with_similar):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from triptych.fit.colors import sort_palette
+from triptych.modes.indexmaps import Indexed, pack
 from triptych_kernels import paletteset
 from triptych_kernels.rangecoder import finish_encoding, new_coder
 
@@ -82,11 +83,9 @@ def palette_nbytes(colors: np.ndarray[tuple[int, int], np.dtype[np.uint8]]) -> i
     rgba = np.full((len(colors), 4), 255, np.uint8)
     rgba[:, : colors.shape[1]] = colors
     rgba, _ = sort_palette(rgba)
-    layout = paletteset.layout_of(rgba)
-    keys = paletteset.colors_to_keys(rgba, layout)
-    model, coder, sink = paletteset.new_model(), new_coder(), np.empty(4096, np.uint8)
-    paletteset.code_size(len(keys), layout, model, coder, sink, None)
-    paletteset.code_keys(keys, len(keys), *paletteset.layout_bits(layout), model, coder, sink, None)
+    maps = pack([Indexed(rgba, np.zeros((1, len(rgba)), np.uint8))])
+    coder, sink = new_coder(), np.empty(4096, np.uint8)
+    paletteset.code_palettes(maps, 0, 1, paletteset.new_model(), coder, sink, None)
     return int(finish_encoding(coder, sink))
 
 

@@ -8,6 +8,7 @@ of the points changes nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -89,11 +90,9 @@ def _seed_centers(points: Points, n_centers: int) -> npt.NDArray[np.int32]:
     n_points = points.weights.size
     bounds = np.empty((n_centers, 2), np.int64)
     order = np.empty(n_points, np.int32)
-    planes = planes_of(points.packed)
-    n_boxes = cut_boxes(planes, points.weights, bounds, np.empty(n_centers), order, np.empty((64, 5)))
     labels = np.empty(n_points, np.int32)
-    for box, (first, last) in enumerate(bounds[:n_boxes]):
-        labels[order[first:last]] = box
+    work = np.empty(n_centers), order, np.empty((64, 5))
+    n_boxes = cut_boxes(planes_of(points.packed), points.weights, bounds, *work, labels)
     sums = np.zeros((n_boxes, 5), np.int64)
     sum_by_label(points.packed, points.weights, labels, sums)
     weights = sums[:, 4:]
@@ -112,32 +111,35 @@ def _lloyd(points: Points, centers: npt.NDArray[np.int32], n_fixed: int, max_ite
     run_lloyd(points.packed, points.weights, centers, n_fixed, max_iterations, search_table(n_colors), work)
 
 
-def measure(
-    points: Points, centers: npt.NDArray[np.int32]
-) -> tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Give the total error, that of each cluster, and how much it grows without its centre."""
+class Measured(NamedTuple):
+    """Of centres: the total error; of each its cluster's, what that grows by without it, the nearest other.
+
+    All but the first are int64 (k,).
+    """
+
+    total: int
+    errors: npt.NDArray[np.int64]
+    utilities: npt.NDArray[np.int64]
+    neighbors: npt.NDArray[np.int64]
+
+
+def measure(points: Points, centers: npt.NDArray[np.int32]) -> Measured:
+    """Measure centres, int32 (4, k)."""
     n_colors = centers.shape[1]
-    errors, utilities = np.empty(n_colors, np.int64), np.empty(n_colors, np.int64)
+    facts = np.empty((3, n_colors), np.int64)
     table = search_table(n_colors)
-    total = measure_clusters(points.packed, points.weights, centers, table, errors, utilities)
-    return int(total), errors, utilities
+    return Measured(int(measure_clusters(points.packed, points.weights, centers, table, *facts)), *facts)
 
 
-def _choose_victims(
-    centers: npt.NDArray[np.int32], utilities: npt.NDArray[np.int64], n_fixed: int, n_wanted: int
-) -> list[int]:
+def _choose_victims(measured: Measured, n_fixed: int, n_wanted: int) -> dict[int, None]:
     """Choose the least useful free centres, but none whose nearest neighbour goes: that has to take over."""
-    planes = centers.astype(np.int64)
-    squares = (planes**2).sum(axis=0)
-    distances = squares[:, None] + squares - 2 * (planes.T @ planes)
-    np.fill_diagonal(distances, np.iinfo(np.int64).max)
-    nearest = distances.argmin(axis=1)
-    victims: list[int] = []
-    for j in np.argsort(utilities, kind="stable").tolist():
+    victims: dict[int, None] = {}
+    neighbors = measured.neighbors.tolist()
+    for j in np.argsort(measured.utilities, kind="stable").tolist():
         if len(victims) == n_wanted:
             break
-        if j >= n_fixed and nearest[j] not in victims:
-            victims.append(j)
+        if j >= n_fixed and neighbors[j] not in victims:
+            victims[j] = None
     return victims
 
 
@@ -152,14 +154,14 @@ def _swap(
     n_colors = centers.shape[1]
     varies = np.ptp(centers, axis=1, keepdims=True) > 0  # no noise in the alpha of an opaque picture
     random = np.random.PCG64(seed)  # a bit generator's raw stream is the same in every numpy
-    best, errors, utilities = measure(points, centers)
+    best = measure(points, centers)
     n_most = max(1, n_colors // 8 if n_colors > 16 else n_colors // 4)
     n_moving = n_most
     for _ in range(recipe.swap_rounds):
-        victims = _choose_victims(centers, utilities, n_fixed, n_moving)
-        rest = [j for j in np.argsort(-errors, kind="stable").tolist() if j not in victims]
-        sources = rest[: len(victims)]
-        victims = victims[: len(sources)]
+        chosen = _choose_victims(best, n_fixed, n_moving)
+        worst_first = np.argsort(-best.errors, kind="stable").tolist()
+        sources = [j for j in worst_first if j not in chosen][: len(chosen)]
+        victims = [*chosen][: len(sources)]
         if not victims:
             break
         noise = (random.random_raw(4 * len(victims)) % np.uint64(6 * SCALE + 1)).astype(np.int32)
@@ -167,9 +169,9 @@ def _swap(
         trial = centers.copy()
         trial[:, victims] = np.clip(moved, 0, 255 * SCALE)
         _lloyd(points, trial, n_fixed, recipe.swap_iterations)
-        total, trial_errors, trial_utilities = measure(points, trial)
-        if total < best:
-            best, centers, errors, utilities = total, trial, trial_errors, trial_utilities
+        measured = measure(points, trial)
+        if measured.total < best.total:
+            best, centers = measured, trial
         elif n_moving > 1:
             n_moving //= 2
         else:
@@ -187,6 +189,6 @@ def fit_centers(points: Points, n_free: int, fixed: Colors, recipe: Recipe, seed
     centers = np.concatenate([planes_of(packed_colors(fixed)), _seed_centers(cells, n_free)], axis=1)
     _lloyd(cells, centers, n_fixed, recipe.cell_iterations)
     trials = [_swap(cells, centers, n_fixed, recipe, seed + (i << 64)) for i in range(recipe.restarts)]
-    centers = min(trials, key=lambda trial: measure(cells, trial)[0])
+    centers = min(trials, key=lambda trial: measure(cells, trial).total)
     _lloyd(_bounded_points(points), centers, n_fixed, recipe.exact_iterations)
     return round_centers(centers[:, n_fixed:])

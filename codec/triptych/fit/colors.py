@@ -184,7 +184,7 @@ def sort_palette(colors: Colors) -> tuple[Colors, npt.NDArray[np.int64]]:
     >>> sort_palette(colors)[1]
     array([1, 0])
     """
-    order = np.argsort(colors_to_keys(colors, HAS_ALPHA | HAS_COLOR), kind="stable")
+    order = np.argsort(colors_to_keys(_writable(colors), HAS_ALPHA | HAS_COLOR), kind="stable")
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
     return np.ascontiguousarray(colors[order]), place

@@ -73,13 +73,13 @@ def _complete(
 
     The first `n_fixed` stay. Returns the total error beside the colours.
     """
-    total, errors, utilities = measure(points, planes_of(packed_colors(colors)))
+    measured = measure(points, planes_of(packed_colors(colors)))
     _, first = np.unique(keys_of(colors), return_index=True)
     useful = np.zeros(len(colors), np.bool_)
-    useful[first] = (errors[first] > 0) | (utilities[first] > 0)
+    useful[first] = (measured.errors[first] > 0) | (measured.utilities[first] > 0)
     useful[:n_fixed] = True
     if useful.all() and len(colors) == n_colors:
-        return colors, total
+        return colors, measured.total
     colors = colors[useful]
     keys = keys_of(histogram.colors)
     distances = np.ones(keys.size, np.int64)
@@ -91,8 +91,7 @@ def _complete(
     order = np.lexsort((keys, -distances * points.weights))
     order = order[~np.isin(keys[order], keys_of(colors))]
     colors = np.concatenate([colors, histogram.colors[order[: n_colors - len(colors)]]])
-    total, _, _ = measure(points, planes_of(packed_colors(colors)))
-    return colors, total
+    return colors, measure(points, planes_of(packed_colors(colors))).total
 
 
 def fit_palette(
@@ -143,7 +142,7 @@ def fit_palette(
     free = histogram.colors[~np.isin(keys_of(histogram.colors), keys_of(fixed))]
     if len(fixed) + len(free) <= n_colors:
         colors = np.concatenate([fixed, free[np.argsort(keys_of(free))]])
-        total, _, _ = measure(points, planes_of(packed_colors(colors)))
+        total = measure(points, planes_of(packed_colors(colors))).total
     else:
         rounded = fit_centers(points, n_colors - len(fixed), fixed, RECIPES[effort], seed)
         colors = np.concatenate([fixed, rounded])

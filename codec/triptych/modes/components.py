@@ -288,14 +288,10 @@ def _code(
     foretell = plan == SIMILAR
     model = scores.new_scores(n_images)
     likes = similar.new_similar(n_images if foretell else 1)
-    for j in range(len(coded.scores)):
-        level = context_level(int(basis.levels[j]), basis.step - coded.step)
-        status = int(
-            scores.code_component(coded.scores, j, level, foretell, model, likes, coder, sink, source)
-        )
-        if status != OK:
-            return status, coder
-    return OK, coder
+    finer = basis.step - coded.step
+    levels = [context_level(level, finer) for level in basis.levels[: len(coded.scores)].tolist()]
+    fixed = np.array(levels, np.int64), foretell
+    return int(scores.code_scores(coded.scores, *fixed, model, likes, coder, sink, source)), coder
 
 
 class OpenFrame:

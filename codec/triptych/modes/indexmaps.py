@@ -16,13 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from triptych_kernels import densemap, fastmap, mapmodel, paletteset, spritemap
+from triptych_kernels.mapmodel import Maps
 from triptych_kernels.palettetree import build_tree
 from triptych_kernels.rangecoder import Coder, finish_decoding, finish_encoding, new_coder, start
 from triptych_kernels.status import BAD_SYMBOL, INPUT_EXHAUSTED, OK, OUTPUT_FULL, TAIL_MISMATCH, TOO_MUCH_WORK
 
 from triptych.errors import InvalidFrame
 from triptych.images import Pixels, Shape
-from triptych.modes.rankmaps import build_ranks, n_channels, parse_ranks
+from triptych.modes.rankmaps import build_ranks, parse_ranks
 from triptych.varint import build_varint, parse_varint
 
 Colors = npt.NDArray[np.uint8]
@@ -92,7 +93,7 @@ class _MapCoder:
         k = len(colors)
         self.tree = build_tree(colors)
         self.colors = colors.reshape(-1)
-        self.n_channels = n_channels(colors)
+        self.n_channels = 4 if (colors[:, 3] != 255).any() else 3
         self.plan = plan
         if plan.coder == DENSE:
             self.bits = _bits_for(n_pixels * 13 * (1 if k <= 16 else 2) // 4, 12, 20)
@@ -153,17 +154,12 @@ class _BatchCoder:
 
 
 def _code_frame(
-    plan: Plan,
-    shapes: Sequence[Shape],
-    maps: Sequence[Indexed] | None,
-    palette: Colors | None,
-    stop: int,
-    sink: Pixels | None,
-    source: Pixels | None,
-) -> tuple[int, Coder, list[Indexed]]:
-    """Code the first `stop` maps of a frame in either direction; return (status, coder, maps).
+    plan: Plan, shapes: Sequence[Shape], maps: Maps, shared: bool, sink: Pixels | None, source: Pixels | None
+) -> tuple[int, Coder]:
+    """Code the first maps of a frame of these shapes in either direction; return (status, coder).
 
-    The encoder gives `maps` and `sink`, the decoder `source`. The decoder's maps are views of new memory.
+    `shared` says that all have the colours of a dictionary; else each has its palette before it. The encoder
+    gives `sink` and full maps, the decoder `source` and maps to fill in.
     """
     coder = new_coder()
     if source is not None:
@@ -176,50 +172,34 @@ def _code_frame(
         largest = max(shape.pixels for shape in shapes)
         fast = fastmap.new_model(1, _bits_for(largest * 2, 12, 20), plan.pairs)
     batch = _BatchCoder(n_pixels) if plan.coder == BATCH else None
-    coded: list[Indexed] = []
     status = OK
-    for i, shape in enumerate(shapes[:stop]):
-        plane = mapmodel.new_plane(shape.height, shape.width)
-        pixels = mapmodel.plane_pixels(plane, shape.height, shape.width)
-        if maps is not None:
-            pixels[:] = maps[i].indices
-        colors = palette
-        if colors is None:
-            status, colors = _code_palette(
-                None if maps is None else maps[i].colors, shape.pixels, palettes, coder, sink, source
-            )
+    for i, shape in enumerate(shapes[: len(maps.places)]):
+        if not shared:
+            status = int(paletteset.code_palettes(maps, i, i + 1, palettes, coder, sink, source))
+        colors = maps.palette(i)
         if status == OK and batch is not None:
-            status = batch.code(plane, shape, colors, coder, sink, source)
+            status = batch.code(maps.plane(i), shape, colors, coder, sink, source)
         elif status == OK:
-            if map_coder is None or palette is None:
-                size = shape.pixels if palette is None else n_pixels
-                map_coder = _MapCoder(plan, colors, size, fast)
-            status = map_coder.code(plane, shape, coder, sink, source)
+            if map_coder is None or not shared:
+                map_coder = _MapCoder(plan, colors, n_pixels if shared else shape.pixels, fast)
+            status = map_coder.code(maps.plane(i), shape, coder, sink, source)
         if status != OK:
             break
-        coded.append(Indexed(colors, pixels))
-    return status, coder, coded
+    return status, coder
 
 
-def _code_palette(
-    colors: Colors | None,
-    n_pixels: int,
-    model: paletteset.PaletteModel,
-    coder: Coder,
-    sink: Pixels | None,
-    source: Pixels | None,
-) -> tuple[int, Colors]:
-    """Code a palette in either direction; return (status, colours). It has no more colours than pixels."""
-    layout = 0 if colors is None else paletteset.layout_of(colors)
-    keys = np.zeros(1, np.uint64) if colors is None else paletteset.colors_to_keys(colors, layout)
-    size, layout = divmod(int(paletteset.code_size(len(keys), layout, model, coder, sink, source)), 4)
-    if size >= n_pixels:
-        return BAD_SYMBOL, np.zeros((1, 4), np.uint8)
-    if colors is None:
-        keys = np.zeros(size + 1, np.uint64)
-    bits = paletteset.layout_bits(layout)
-    status = int(paletteset.code_keys(keys, len(keys), *bits, model, coder, sink, source))
-    return status, paletteset.keys_to_colors(keys, layout)
+def pack(maps: Sequence[Indexed], palette: Colors | None = None) -> Maps:
+    """Put maps together as kernels take them, each with its palette or all with a dictionary's."""
+    colors = np.concatenate([m.colors for m in maps]) if palette is None else palette
+    packed = mapmodel.new_maps([m.indices.shape for m in maps], colors)
+    if palette is None:
+        packed.places[:, 4] = np.cumsum([len(m.colors) for m in maps])
+        packed.places[1:, 3] = packed.places[:-1, 4]
+    else:
+        packed.places[:, 4] = len(palette)
+    for i, m in enumerate(maps):
+        packed.indices(i)[:] = m.indices
+    return packed
 
 
 def encode_maps(plan: Plan, maps: Sequence[Indexed], palette: Colors | None) -> bytes | None:
@@ -232,14 +212,15 @@ def encode_maps(plan: Plan, maps: Sequence[Indexed], palette: Colors | None) -> 
     head = bytes([plan.to_byte(has_errors=any(m.error for m in maps))])
     if head[0] & HAS_ERRORS:
         head += b"".join(struct.pack("<H", _error_code(m.error)) for m in maps)
+    packed = pack(maps, palette)
     if plan.coder == RANKS:
         assert palette is None
-        return head + _encode_ranked(maps)
+        return head + _encode_ranked(packed)
     size = 2 * sum(shape.pixels for shape in shapes) + 2048 * len(maps)
     status = OUTPUT_FULL
     while status == OUTPUT_FULL:  # a pixel may cost 255 decisions of 15 bits; it never does for long
         sink = np.empty(size, np.uint8)
-        status, coder, _ = _code_frame(plan, shapes, maps, palette, len(maps), sink, None)
+        status, coder = _code_frame(plan, shapes, packed, palette is not None, sink, None)
         if status == OK:
             status = int(finish_encoding(coder, sink))
         size *= 8
@@ -249,6 +230,13 @@ def encode_maps(plan: Plan, maps: Sequence[Indexed], palette: Colors | None) -> 
 def decode_maps(
     body: memoryview, shapes: Sequence[Shape], palette: Colors | None, stop: int
 ) -> list[Indexed]:
+    """Give the first `stop` index maps of a body, with their errors; see `open_maps`."""
+    maps = open_maps(body, shapes, palette, stop)
+    _, errors, _ = parse_head(body, len(shapes))
+    return [Indexed(maps.palette(i), maps.indices(i), errors[i]) for i in range(stop)]
+
+
+def open_maps(body: memoryview, shapes: Sequence[Shape], palette: Colors | None, stop: int) -> Maps:
     """Give the first `stop` index maps of a body.
 
     Raises
@@ -256,54 +244,53 @@ def decode_maps(
     InvalidFrame
         The body is not what an encoder writes. Where `stop` is less than all, its end is not looked at.
     """
-    plan, errors, at = parse_head(body, len(shapes))
+    plan, _, at = parse_head(body, len(shapes))
     if palette is not None and plan.needs_palettes:
         raise InvalidFrame("a coder that does not go with a dictionary", got=body[0])
+    is_whole, wanted = stop == len(shapes), shapes[:stop]
+    colors = palette
+    if colors is None:
+        colors = np.zeros((sum(min(256, shape.pixels) for shape in wanted), 4), np.uint8)
+    maps = mapmodel.new_maps([shape[:2] for shape in wanted], colors)
+    if palette is not None:
+        maps.places[:, 4] = len(palette)
     if plan.coder == RANKS:
-        status, maps = _decode_ranked(body[at:], shapes, stop)
+        status = _decode_ranked(body[at:], maps, is_whole)
     else:
         source = np.frombuffer(body, np.uint8)[at:]
-        status, coder, maps = _code_frame(plan, shapes, None, palette, stop, None, source)
-        if status == OK and stop == len(shapes):
+        status, coder = _code_frame(plan, shapes, maps, palette is not None, None, source)
+        if status == OK and is_whole:
             status = int(finish_decoding(coder, source))
     if status != OK:
         raise InvalidFrame(f"a k-means body {_CAUSES[status]}")
-    return [Indexed(m.colors, m.indices, error) for m, error in zip(maps, errors, strict=False)]
+    return maps
 
 
-def _encode_ranked(maps: Sequence[Indexed]) -> bytes:
+def _encode_ranked(maps: Maps) -> bytes:
     """Build what the coder of ranks writes: all maps, then all palettes."""
-    message = build_ranks([m.indices for m in maps], [m.colors for m in maps])
-    coder, model = new_coder(), paletteset.new_model()
+    message = build_ranks(maps)
+    coder = new_coder()
     # Nodes of n keys take n decisions at most on each of 32 levels, of 11 bits as p is 32 or more: 44 bytes.
-    sink = np.empty(sum(44 * len(m.colors) + 16 for m in maps) + 4, np.uint8)
-    for m in maps:
-        _code_palette(m.colors, m.indices.size, model, coder, sink, None)
+    sink = np.empty(44 * len(maps.colors) + 16 * len(maps.places) + 4, np.uint8)
+    paletteset.code_palettes(maps, 0, len(maps.places), paletteset.new_model(), coder, sink, None)
     return build_varint(len(message)) + message + sink[: int(finish_encoding(coder, sink))].tobytes()
 
 
-def _decode_ranked(coded: memoryview, shapes: Sequence[Shape], stop: int) -> tuple[int, list[Indexed]]:
-    """Give a status and the first `stop` maps; raise InvalidFrame where the parts do not fit the bytes."""
+def _decode_ranked(coded: memoryview, maps: Maps, whole: bool) -> int:
+    """Fill in maps and return a status; raise InvalidFrame where the parts do not fit the bytes."""
     size, at = parse_varint(coded, 0)
     if size > len(coded) - at:
         raise InvalidFrame("bytes of ranks", expected=size, got=len(coded) - at)
     # A copy may be written to, as messages elsewhere: kernels are compiled for either.
     message = np.frombuffer(coded, np.uint8)[at : at + size].copy()
     source = np.frombuffer(coded, np.uint8)[at + size :]
-    is_whole, status = stop == len(shapes), OK
-    palettes: list[Colors] = []
-    coder, model = new_coder(), paletteset.new_model()
+    coder = new_coder()
     start(coder, source)
-    for shape in shapes[:stop]:
-        if status == OK:
-            status, colors = _code_palette(None, shape.pixels, model, coder, None, source)
-            palettes.append(colors)
-    if status == OK and is_whole:
+    palettes = paletteset.new_model()
+    status = int(paletteset.code_palettes(maps, 0, len(maps.places), palettes, coder, None, source))
+    if status == OK and whole:
         status = int(finish_decoding(coder, source))
-    if status != OK:
-        return status, []
-    status, maps = parse_ranks(message, palettes, shapes[:stop], is_whole)
-    return status, [Indexed(*pair) for pair in zip(palettes, maps, strict=False)]
+    return parse_ranks(message, maps, whole) if status == OK else status
 
 
 def parse_head(body: memoryview, n_images: int) -> tuple[Plan, list[float], int]:

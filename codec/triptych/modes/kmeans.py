@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from triptych_kernels.fastmap import SHARED
+from triptych_kernels.mapmodel import Maps
 from triptych_kernels.paint import paint
 
 from triptych.dictionary import Dictionary
@@ -28,8 +29,8 @@ from triptych.modes.indexmaps import (
     Indexed,
     IndexMap,
     Plan,
-    decode_maps,
     encode_maps,
+    open_maps,
     parse_head,
 )
 from triptych.modes.reduce import Picture, dictionary_colors
@@ -83,16 +84,19 @@ def psnr_of(error: float, n_samples: int) -> float:
 class OpenFrame:
     """The index maps of a frame; see `triptych.modes.base.OpenFrame`."""
 
-    def __init__(self, maps: Sequence[Indexed]) -> None:
+    def __init__(self, maps: Maps) -> None:
         self._maps = maps
-        self.images = range(len(maps))
-        self.nbytes = sum(m.indices.nbytes + m.colors.nbytes for m in maps)
+        self.images = range(len(maps.places))
+        self.nbytes = sum(array.nbytes for array in maps)
 
     def show(self, images: Sequence[int], out: Sequence[Pixels] | Pixels) -> None:
         """Write the pixels of images into arrays, (height, width, channels) each."""
-        for image, target in zip(images, out, strict=True):
-            colors, indices = self._maps[image].colors, self._maps[image].indices
-            paint(indices, colors, 3 if target.shape[2] == 2 else 1, target)
+        numbers = np.array(images, np.int64)
+        if isinstance(out, np.ndarray):
+            paint(self._maps, numbers, 3 if out.shape[3] == 2 else 1, out)
+            return
+        for i, target in enumerate(out):
+            paint(self._maps, numbers[i : i + 1], 3 if target.shape[2] == 2 else 1, target[None])
 
 
 class KMeans:
@@ -152,7 +156,7 @@ class KMeans:
         if n_components is not None:
             raise InvalidOption("n_components: a k-means image has no components")
         palette = None if dictionary is None else dictionary_colors(dictionary)
-        return OpenFrame(decode_maps(body, shapes, palette, stop))
+        return OpenFrame(open_maps(body, shapes, palette, stop))
 
     def images_per_frame(self, shape: Shape, options: Options, dictionary: Dictionary | None) -> int:
         """Say how many images like this one share a frame by default."""
