@@ -11,7 +11,7 @@ from triptych.modes.indexmaps import BATCH, DENSE, FAST, RANKS, Indexed, Plan
 SEEDS = st.integers(0, 2**32 - 1)
 PALETTE_KINDS = ("rgba", "rgb", "grey", "grey and alpha", "near", "on a line", "two ends")
 MAP_KINDS = ("noise", "flat", "runs", "gradient", "tiles", "sparse", "stripes")
-PLANS = [Plan(DENSE, n) for n in range(4)]
+PLANS = [Plan(DENSE, n, pairs) for n in range(4) for pairs in (0, 2)]
 PLANS += [Plan(FAST, n, pairs) for n in range(4) for pairs in (0, 1, 2)]
 PLANS += [Plan(BATCH), Plan(RANKS)]
 MAP_PLANS = [plan for plan in PLANS if not plan.needs_palettes]

@@ -153,8 +153,8 @@ def _body_seeds() -> Iterator[bytes]:
     from triptych.modes.indexmaps import BATCH, DENSE, FAST, RANKS, Indexed, Plan, encode_maps
 
     rng = np.random.default_rng(1)
-    plans = [Plan(DENSE), Plan(DENSE, 3), Plan(FAST), Plan(FAST, 2), Plan(FAST, 1, 1), Plan(FAST, 3, 2)]
-    plans += [Plan(BATCH), Plan(RANKS)]
+    plans = [Plan(DENSE), Plan(DENSE, 3), Plan(DENSE, 1, 2), Plan(BATCH), Plan(RANKS)]
+    plans += [Plan(FAST), Plan(FAST, 2), Plan(FAST, 1, 1), Plan(FAST, 3, 2)]
     for plan in plans:
         for number, k in enumerate(_BODY_PALETTES):
             if k and plan.needs_palettes:

@@ -414,7 +414,8 @@ def decode_body(body: bytes, shapes: list[Shape], palette: Colors | None) -> lis
     fields = Fields(body)
     plan = fields.u8()
     coder, n_flags, pairs = plan & 3, plan >> 3 & 3, plan >> 5 & 3
-    if plan >> 7 or pairs == 3 or (coder in (BATCH, RANKS) and n_flags) or (coder != FAST and pairs):
+    known_pairs = {DENSE: (0, 2), FAST: (0, 1, 2)}.get(coder, (0,))
+    if plan >> 7 or pairs not in known_pairs or (coder in (BATCH, RANKS) and n_flags):
         raise Invalid("a plan that means nothing")
     if (coder in (BATCH, RANKS) or pairs == 2) and palette is not None:
         raise Invalid("a coder that goes with no dictionary")
@@ -438,15 +439,10 @@ def decode_body(body: bytes, shapes: list[Shape], palette: Colors | None) -> lis
         colors = palette if palette is not None else palettes.decode(decoder, height * width)
         if coder == BATCH:
             model = model or BatchModel(frame_pixels)
-        elif pairs == 2:
-            model = FastModel(colors, height * width, n_flags, pairs, model)
         elif palette is None or model is None:
             size = height * width if palette is None else frame_pixels
-            model = (
-                FastModel(colors, size, n_flags, pairs)
-                if coder == FAST
-                else DenseModel(colors, size, n_flags)
-            )
+            kind = FastModel if coder == FAST else DenseModel
+            model = kind(colors, size, n_flags, pairs, model if pairs == 2 else None)
         rows = model.decode_map(decoder, colors, height, width)
         pixels.append(show(rows, colors, (height, width, channels)))
     decoder.finish()
@@ -947,9 +943,12 @@ class TreeModel:
 
     rate: Rate
 
-    def __init__(self, colors: Colors, n_flags: int) -> None:
+    def __init__(self, colors: Colors, n_flags: int, pairs: int) -> None:
         self.colors, self.n_flags = colors, n_flags
         self.nodes, self.leaves = build_tree(colors)
+        # With pairs = 2 what nodes have of their own belongs to their depths.
+        self.inner = 16 if pairs == 2 else max(1, len(colors) - 1)
+        self.node_rows = depths_of(self.nodes) if pairs == 2 else list(range(len(self.nodes)))
         self.channels = (0, 1, 2, 3) if any(color[3] < 255 for color in colors) else (0, 1, 2)
         run = 1000000 << 12 | 2560
         self.run_counters = [run] * (114688 + 128 * 16)
@@ -1199,9 +1198,11 @@ def luma_and_differences(r: int, g: int, b: int) -> tuple[int, int, int]:
 class DenseModel(TreeModel):
     """The dense coder."""
 
-    def __init__(self, colors: Colors, pixels: int, n_flags: int) -> None:
-        super().__init__(colors, n_flags)
-        self.inner = inner = max(1, len(colors) - 1)
+    def __init__(
+        self, colors: Colors, pixels: int, n_flags: int, pairs: int, before: "DenseModel | None" = None
+    ) -> None:
+        super().__init__(colors, n_flags, pairs)
+        inner = self.inner
         self.bits = clamp((pixels * 13 * (1 if len(colors) <= 16 else 2) // 4).bit_length(), 12, 20)
         self.lines = bytearray(16 << self.bits)
         self.tree_histories, self.flag_histories = 0, 9 * 256
@@ -1217,6 +1218,11 @@ class DenseModel(TreeModel):
         self.first_refinement, self.third_refinement = Refinement(inner + 192), Refinement(1024)
         self.rate = Rate(100, 22)
         self.means = [[240 << 8] * 3 for _ in range(72)]
+        if before is not None:
+            self.counters, self.mixers = before.counters, before.mixers
+            self.rate, self.means = before.rate, before.means
+            self.first_refinement, self.third_refinement = before.first_refinement, before.third_refinement
+            self.run_counters, self.run_weights = before.run_counters, before.run_weights
 
     def begin_map(self, width: int) -> None:
         """Begin an image."""
@@ -1357,14 +1363,15 @@ class DenseModel(TreeModel):
             32 * b6 + clamp(((z[2] - z[6]) >> 4) + 16, 0, 31),
             8 * class_a(z[0]) + self.texture,
         )
+        row = self.node_rows[number]
         others = [
-            self.color_counters + (j * self.inner + number) * 1024 + context
+            self.color_counters + (j * self.inner + row) * 1024 + context
             for j, context in enumerate(contexts)
         ]
         start, middle, end = (self.sums[leaf] for leaf in node.leaves)
         odds = ((end - middle) << 12) // (end - start)
-        rows = number, 8 * b6 + self.texture, self.equal, 32 * b2 + b3
-        second_rows = 8 * number + self.texture, 32 * b3 + b4, self.equal & 63, 0
+        rows = row, 8 * b6 + self.texture, self.equal, 32 * b2 + b3
+        second_rows = 8 * row + self.texture, 32 * b3 + b4, self.equal & 63, 0
         return self.decide(node.slot, self.tree_histories, others, odds, rows, second_rows)
 
 
@@ -1377,9 +1384,8 @@ class FastModel(TreeModel):
     def __init__(
         self, colors: Colors, pixels: int, n_flags: int, pairs: int, before: "FastModel | None" = None
     ) -> None:
-        super().__init__(colors, n_flags)
-        self.pairs = pairs
-        self.inner = inner = 16 if pairs == 2 else max(1, len(colors) - 1)
+        super().__init__(colors, n_flags, pairs)
+        self.pairs, inner = pairs, self.inner
         self.bits = clamp((2 * pixels).bit_length(), 12, 20)
         self.color_counters = 4 * 4096
         self.hashed = self.color_counters + 4 * inner * 1024
@@ -1387,7 +1393,6 @@ class FastModel(TreeModel):
         self.mixer = Mixer(8, (inner + 192, 20480), (1024, 0))
         self.pair_weights = [40000] * (16 * inner)
         self.rate = Rate(300, 60)
-        self.depths = depths_of(self.nodes)
         if before is not None:
             self.counters[: self.hashed] = before.counters[: self.hashed]
             self.mixer, self.pair_weights, self.rate = before.mixer, before.pair_weights, before.rate
@@ -1429,7 +1434,7 @@ class FastModel(TreeModel):
             8 * class_a(z[0]) + self.texture,
             100 * class_c(z[2]) + 10 * class_c(z[3]) + class_c(z[4]),
         )
-        row = self.depths[number] if self.pairs == 2 else number
+        row = self.node_rows[number]
         others = [
             self.color_counters + (j * self.inner + row) * 1024 + context
             for j, context in enumerate(contexts)
@@ -1437,7 +1442,7 @@ class FastModel(TreeModel):
         if self.pairs:
             at = 2 * (8 * row + self.texture)
             return decide_pair(self.decoder, self.counters, others[0], others[1], self.pair_weights, at, 1)
-        return self.decide(node.page, node.slot, others, number, 8 * class_b(z[1]) + self.texture)
+        return self.decide(node.page, node.slot, others, row, 8 * class_b(z[1]) + self.texture)
 
 
 def depths_of(nodes: list[Node]) -> list[int]:

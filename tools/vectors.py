@@ -247,6 +247,16 @@ def good_vectors() -> Iterator[tuple[str, Callable[[], Good]]]:
             [(palette(c, k, c), drawn(c, k, 12, 10 + k), c) for c, k in ((1, 3), (4, 16), (3, 40))],
         ),
     )
+    yield "dense-shared", lambda: coded(
+        "dense, one model for palettes and images that differ in all",
+        (DENSE, 1, 2),
+        [
+            (palette(k + c, k, c), drawn(k, k, h, w), c)
+            for h, w, c, k in (
+                (20, 20, 3, 90), (1, 1, 1, 1), (30, 30, 4, 16), (9, 40, 2, 40), (16, 17, 3, 256)
+            )
+        ],
+    )  # fmt: skip
     yield "fast-k2-l", lambda: one("fast, one flag, pairs", (FAST, 1, 1), 2, 1, drawn, 30, 61)
     yield "fast-k16-la", lambda: one("fast, no flags", (FAST, 0, 0), 16, 2, drawn, 40, 40)
     yield "fast-k64-rgb", lambda: one("fast, two flags, pairs", (FAST, 2, 1), 64, 3, drawn, 64, 64)
@@ -771,6 +781,8 @@ def bad_dictionaries(payload: bytes, body: bytes) -> Iterator[tuple[str, Bad]]:
     yield "book-batch", Bad("InvalidFrame", "the batch coder with a dictionary", book + batch)
     shared = frame(IMAGES, images_payload([(8, 8, 3)], b"\x41" + body[1:]), 1)
     yield "book-shared", Bad("InvalidFrame", "fast for all palettes, with a dictionary", book + shared)
+    dense = frame(IMAGES, images_payload([(8, 8, 3)], b"\x40" + body[1:]), 1)
+    yield "book-dense", Bad("InvalidFrame", "dense for all palettes, with a dictionary", book + dense)
     ranks = frame(IMAGES, images_payload([(8, 8, 3)], bytes([RANKS]) + body[1:]), 1)
     yield "book-ranks", Bad("InvalidFrame", "ranks with a dictionary", book + ranks)
 
@@ -782,7 +794,7 @@ def bad_bodies(body: bytes) -> Iterator[tuple[str, Bad]]:
     yield "body-empty", refused("no plan", b"")
     for name, plan in (
         ("bit7", 0x80),
-        ("dense-shared", 0x40),
+        ("dense-pairs-3", 0x60),
         ("fast-pairs-3", 0x61),
         ("batch-flags", 0x0A),
         ("batch-pairs", 0x22),

@@ -4,7 +4,8 @@ An index is first tried against a few candidates (with `n_flags`), then spelled 
 tree. Each of these decisions mixes nine bit histories found by hashed index contexts, five counters chosen
 by where colour predictions lie on the node's axis, and the odds that a bell around the best prediction
 gives; twice, with weights chosen by different contexts, and the mean of both logits counts. Flat
-surroundings are handled by run decisions first.
+surroundings are handled by run decisions first. Small images share what they can: with SHARED, counters and
+weights belong to a depth in place of a node, and go on over images whose palettes differ.
 FORMAT.md section 6.6 is the law.
 """
 
@@ -32,8 +33,8 @@ from triptych_kernels.contextmix import (
     train15,
 )
 from triptych_kernels.histories import NEXT_STATE, STATE_P
-from triptych_kernels.mapmodel import K1, K4, PAD, Scratch
-from triptych_kernels.palettetree import Tree
+from triptych_kernels.mapmodel import K1, K4, PAD, SHARED, Scratch
+from triptych_kernels.palettetree import DEPTH, MAX_DEPTH, Tree
 from triptych_kernels.rangecoder import code_bit, overrun
 from triptych_kernels.status import OK
 
@@ -61,12 +62,12 @@ LEARNING_RATE_MIN = 22
 
 
 class DenseModel(NamedTuple):
-    """Adaptive state of one palette; a batch of maps with that palette goes on with it.
+    """Adaptive state of one palette, or of all with SHARED; a batch of maps goes on with it.
 
     lines: u8, 16 << line_bits, hashed: a check byte and 15 bit histories. counters: u32, see the *_AT
     constants. weights: i32 rows of WIDTH. refine_a, refine_b: i32 rows of 33. run_counters,
-    run_weights: see runs. matches: see mapmodel. means: see colorodds. rate:
-    i64 (1), learning rate with 8 fractional bits.
+    run_weights: see runs. matches: see mapmodel. means: see colorodds. rate: i64 (1), learning rate with 8
+    fractional bits. layout: i64 (2), for how many nodes, or depths, there are counters, and 1 with SHARED.
     """
 
     lines: U8
@@ -79,11 +80,12 @@ class DenseModel(NamedTuple):
     matches: U16
     means: I64
     rate: I64
+    layout: I64
 
 
-def new_model(k: int, line_bits: int) -> DenseModel:
+def new_model(k: int, line_bits: int, pairs: int) -> DenseModel:
     """Return the model before the first pixel; k colours, 2^line_bits lines of histories."""
-    n = max(1, k - 1)
+    n = MAX_DEPTH if pairs == SHARED else max(1, k - 1)
     counters = np.full(COLOR_AT + N_COLORS * n * 1024, HALF, np.uint32)
     counters[HISTORY_AT:FLAG_AT] = np.tile(STATE_P, 2 * N_HISTORIES)
     first_rows, second_rows = n + FLAG_ROWS, 8 * n + FLAG_ROWS
@@ -101,7 +103,17 @@ def new_model(k: int, line_bits: int) -> DenseModel:
         np.zeros((2, mapmodel.MATCH_SIZE), np.uint16),
         colorodds.new_means(),
         np.array([LEARNING_RATE << 8], np.int64),
+        np.array([n, pairs == SHARED], np.int64),
     )
+
+
+def begin_palette(model: DenseModel, line_bits: int) -> None:
+    """Forget, with SHARED, histories and matches: under other colours they mean nothing.
+
+    line_bits are the next image's: no more is cleared than a model of its own would have.
+    """
+    model.lines[: 16 << line_bits] = 0
+    model.matches[:] = 0
 
 
 @inline
@@ -141,8 +153,8 @@ def _history_inputs(lines: U8, found: I64, slot: int, first: int, at: I64) -> No
 
 
 @inline
-def _color_inputs(placed: I32, node: int, n_nodes: int, texture: int, at: I64) -> None:
-    """Set at[9:15]: counters of this node, chosen by placed predictions, and that of the odds."""
+def _color_inputs(placed: I32, row: int, n_nodes: int, texture: int, at: I64) -> None:
+    """Set at[9:15]: counters of this node or depth, chosen by placed predictions, and that of the odds."""
     p = placed
     gap = clamp(((int64(p[2]) - int64(p[6])) >> 4) + 16, 0, 31)
     at[9] = int64(p[14]) * 8 + texture
@@ -151,7 +163,7 @@ def _color_inputs(placed: I32, node: int, n_nodes: int, texture: int, at: I64) -
     at[12] = int64(p[22]) * 32 + gap
     at[13] = int64(p[8]) * 8 + texture
     for i in range(N_COLORS):
-        at[9 + i] += COLOR_AT + ((int64(i) * n_nodes + node) << 10)
+        at[9 + i] += COLOR_AT + ((int64(i) * n_nodes + row) << 10)
     at[14] = ODDS
 
 
@@ -191,7 +203,7 @@ def code_dense(
     pixel; scratch new_scratch(width); coder IN/OUT; sink u8 (encoder) or None; source u8 (decoder) or None.
     """
     k = int64(tree.path.size)
-    n_nodes = max(1, k - 1)
+    n_nodes, shared = model.layout[0], model.layout[1] != 0
     placed_at = n_nodes + FLAG_ROWS
     equal_at = placed_at + PLACED_ROWS
     pair_at = equal_at + EQUAL_ROWS
@@ -301,12 +313,12 @@ def code_dense(
                     else:
                         colormodel.project(predictions, tree.axis, node, placed)
                         _history_inputs(model.lines, found, slot, int64(HISTORY_AT), at)
-                        _color_inputs(placed, node, n_nodes, texture, at)
-                        row_a = node
+                        row_a = int64(tree.axis[node, DEPTH]) if shared else node
+                        _color_inputs(placed, row_a, n_nodes, texture, at)
                         rows[1] = placed_at + int64(placed[22]) * 8 + texture
                         row_c = equal_at + equal
                         rows[3] = pair_at + int64(placed[18]) * 32 + int64(placed[19])
-                        second_rows[0] = second_at + node * 8 + texture
+                        second_rows[0] = second_at + row_a * 8 + texture
                         second_rows[1] = second_pair_at + int64(placed[19]) * 32 + int64(placed[20])
                         second_rows[2] = mask_at + (equal & 63)
                         second_rows[3] = kind_at

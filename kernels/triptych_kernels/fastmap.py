@@ -26,7 +26,7 @@ from triptych_kernels.contextmix import (
     step_of,
     train7,
 )
-from triptych_kernels.mapmodel import K1, K4, PAD, Scratch
+from triptych_kernels.mapmodel import K1, K4, PAD, SHARED, Scratch
 from triptych_kernels.palettetree import DEPTH, MAX_DEPTH, Tree
 from triptych_kernels.rangecoder import code_bit, overrun
 from triptych_kernels.status import OK
@@ -41,8 +41,6 @@ RATE_MIN = 32
 LEARNING_RATE = 300
 LEARNING_RATE_MIN = 60
 PAIR_GAIN = 1
-SHARED = 2
-"""The value of `pairs` with which the model is one for all palettes of a frame."""
 
 
 class FastModel(NamedTuple):

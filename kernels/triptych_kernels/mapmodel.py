@@ -26,6 +26,8 @@ from triptych_kernels.contextmix import _pointer
 T = TypeVar("T", int, I64)
 
 PAD = 4
+SHARED = 2
+"""The value of a plan's `pairs` with which a model is one for all palettes of a frame."""
 MATCH_SIZE = 1 << 16
 
 K1 = uint64(0x9E3779B97F4A7C15)

@@ -168,7 +168,7 @@ def test_plan_bytes(byte):
     coder, n_flags, pairs, rest = byte & 3, byte >> 3 & 3, byte >> 5 & 3, byte >> 7
     good = not rest and (
         (coder == FAST and pairs < 3)
-        or (coder == DENSE and not pairs)
+        or (coder == DENSE and pairs in (0, 2))
         or (coder in (BATCH, RANKS) and not pairs and not n_flags)
     )
     if good:

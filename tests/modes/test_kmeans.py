@@ -8,7 +8,11 @@ import triptych as tp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from triptych.modes.reduce import to_rgba
+from triptych.modes.indexmaps import BATCH, DENSE, Plan, encode_maps, parse_head
+from triptych.modes.kmeans import MODE
+from triptych.modes.reduce import Picture, to_rgba
+from triptych.options import Options
+from triptych_kernels.mapmodel import SHARED
 
 EFFORTS = ("fast", "default", "max")
 
@@ -184,7 +188,6 @@ def test_sprites_share_a_frame():
             writer.write(sprite, key=f"s{i}")
     with tp.Reader(stream.getvalue()) as reader:
         assert reader.info(69)["frame"] == 1
-        assert reader.info(0)["coder"] == "batch"
         assert all(map(np.array_equal, reader, sprites))
     alone = sum(len(tp.encode(sprite)) for sprite in sprites)
     assert len(stream.getvalue()) < alone * 0.8
@@ -265,3 +268,19 @@ def test_the_coder_of_effort_fast(images, coder):
             writer.write(image)
     with tp.Reader(target.getvalue()) as reader:
         assert {reader.info(i)["coder"] for i in range(len(images))} == {coder}
+
+
+@pytest.mark.parametrize("shift", range(3))
+def test_default_effort_takes_the_shorter_of_dense_and_batch(shift):
+    """Of drawings of one size: under palettes that differ, moved a little, or the same again."""
+    images = [np.roll(image, i * shift, 1) // (1 + i % 2) for i, image in enumerate(drawings(6))]
+    options = Options(mode="kmeans", lossless=True)
+    maps = [Picture(image, options).exact() for image in images]
+    bodies = [encode_maps(plan, maps, None) for plan in (Plan(DENSE, 0, SHARED), Plan(BATCH))]
+    assert MODE.encode_frame(images, options, None) == min(bodies, key=len)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_small_photographs_share_a_dense_model(n):
+    body = MODE.encode_frame([photo(64, 64, seed=seed) for seed in range(n)], Options(mode="kmeans"), None)
+    assert parse_head(memoryview(body), n)[0] == Plan(DENSE, 0, SHARED)

@@ -28,6 +28,7 @@ from triptych.varint import build_varint, parse_varint
 
 Colors = npt.NDArray[np.uint8]
 IndexMap = npt.NDArray[np.uint8]
+MapModel = densemap.DenseModel | fastmap.FastModel
 
 DENSE, FAST, BATCH, RANKS = 0, 1, 2, 3
 CODER_NAMES = ("dense", "fast", "batch", "ranks")
@@ -57,13 +58,14 @@ class Plan:
     @property
     def needs_palettes(self) -> bool:
         """Whether the plan is for images with palettes of their own, and not for those of a dictionary."""
-        return self.coder in (BATCH, RANKS) or self.pairs == fastmap.SHARED
+        return self.coder in (BATCH, RANKS) or self.pairs == mapmodel.SHARED
 
     @classmethod
     def parse(cls, byte: int) -> Plan:
         """Parse the byte; raise InvalidFrame for what no encoder writes."""
         coder, n_flags, pairs = byte & 3, byte >> 3 & 3, byte >> 5
-        if pairs > fastmap.SHARED * (coder == FAST) or (coder in (BATCH, RANKS) and n_flags):
+        known = {DENSE: (0, mapmodel.SHARED), FAST: (0, 1, mapmodel.SHARED)}
+        if pairs not in known.get(coder, (0,)) or (coder in (BATCH, RANKS) and n_flags):
             raise InvalidFrame("unknown coder in a k-means body", got=byte)
         return cls(coder, n_flags, pairs)
 
@@ -81,28 +83,28 @@ def _bits_for(n: int, least: int, most: int) -> int:
     return min(most, max(least, n.bit_length()))
 
 
+def _line_bits(plan: Plan, k: int, n_pixels: int) -> int:
+    """Say how many lines of histories, or hashed counters, a map coder has for so many colours and pixels."""
+    return _bits_for(
+        n_pixels * 13 * (1 if k <= 16 else 2) // 4 if plan.coder == DENSE else n_pixels * 2, 12, 20
+    )
+
+
 class _MapCoder:
     """One of the two map coders with the adaptive state of one palette, for either direction.
 
-    `fast` is the state that palettes share, where they do.
+    `model` is the state that palettes share, where they do: made for the image with the most pixels.
     """
 
-    def __init__(
-        self, plan: Plan, colors: Colors, n_pixels: int, fast: fastmap.FastModel | None = None
-    ) -> None:
-        k = len(colors)
+    def __init__(self, plan: Plan, colors: Colors, n_pixels: int, model: MapModel | None = None) -> None:
         self.tree = build_tree(colors)
         self.colors = colors.reshape(-1)
         self.n_channels = 4 if (colors[:, 3] != 255).any() else 3
         self.plan = plan
-        if plan.coder == DENSE:
-            self.bits = _bits_for(n_pixels * 13 * (1 if k <= 16 else 2) // 4, 12, 20)
-            self.dense = densemap.new_model(k, self.bits)
-        else:
-            self.bits = _bits_for(n_pixels * 2, 12, 20)
-            self.fast = fast or fastmap.new_model(k, self.bits, plan.pairs)
-            if fast is not None:
-                fastmap.begin_palette(fast, self.bits)
+        self.bits = _line_bits(plan, len(colors), n_pixels)
+        self.model = model or _new_map_model(plan, len(colors), self.bits)
+        if model is not None:
+            (densemap if plan.coder == DENSE else fastmap).begin_palette(model, self.bits)
 
     def code(
         self, plane: IndexMap, shape: Shape, coder: Coder, sink: Pixels | None, source: Pixels | None
@@ -110,11 +112,19 @@ class _MapCoder:
         """Code one plane; return a status."""
         head = (plane, shape.height, shape.width, self.colors, self.n_channels, self.tree)
         tail = (mapmodel.new_scratch(shape.width), coder, sink, source)
-        if self.plan.coder == DENSE:
-            status = densemap.code_dense(*head, self.dense, self.bits, self.plan.n_flags, *tail)
+        if isinstance(self.model, densemap.DenseModel):
+            status = densemap.code_dense(*head, self.model, self.bits, self.plan.n_flags, *tail)
         else:
-            status = fastmap.code_fast(*head, self.fast, self.bits, self.plan.n_flags, self.plan.pairs, *tail)
+            status = fastmap.code_fast(
+                *head, self.model, self.bits, self.plan.n_flags, self.plan.pairs, *tail
+            )
         return int(status)
+
+
+def _new_map_model(plan: Plan, k: int, bits: int) -> MapModel:
+    if plan.coder == DENSE:
+        return densemap.new_model(k, bits, plan.pairs)
+    return fastmap.new_model(k, bits, plan.pairs)
 
 
 class _BatchCoder:
@@ -167,10 +177,10 @@ def _code_frame(
     n_pixels = sum(shape.pixels for shape in shapes)
     palettes = paletteset.new_model()
     map_coder: _MapCoder | None = None
-    fast: fastmap.FastModel | None = None
-    if plan.pairs == fastmap.SHARED:
+    common: MapModel | None = None
+    if plan.pairs == mapmodel.SHARED:
         largest = max(shape.pixels for shape in shapes)
-        fast = fastmap.new_model(1, _bits_for(largest * 2, 12, 20), plan.pairs)
+        common = _new_map_model(plan, 256, _line_bits(plan, 256, largest))
     batch = _BatchCoder(n_pixels) if plan.coder == BATCH else None
     status = OK
     for i, shape in enumerate(shapes[: len(maps.places)]):
@@ -181,7 +191,7 @@ def _code_frame(
             status = batch.code(maps.plane(i), shape, colors, coder, sink, source)
         elif status == OK:
             if map_coder is None or not shared:
-                map_coder = _MapCoder(plan, colors, n_pixels if shared else shape.pixels, fast)
+                map_coder = _MapCoder(plan, colors, n_pixels if shared else shape.pixels, common)
             status = map_coder.code(maps.plane(i), shape, coder, sink, source)
         if status != OK:
             break
