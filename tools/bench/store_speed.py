@@ -99,8 +99,8 @@ def store_speed(setup: Setup) -> Section:
         section,
         images,
         {
-            _COLLECTION: (books[_COLLECTION], ["--mode", "pca"], setup.some(8190, 8)),
-            _FAST: (None, ["--mode", "kmeans", "--effort", "fast"], setup.some(1024, 8)),
+            _COLLECTION: (books[_COLLECTION], ["--mode", "pca"], setup.some(16380, 8)),
+            _FAST: (None, ["--mode", "kmeans", "--effort", "fast"], setup.some(2048, 8)),
         },
     )
     return section
