@@ -1385,7 +1385,8 @@ class FastModel(TreeModel):
         self, colors: Colors, pixels: int, n_flags: int, pairs: int, before: "FastModel | None" = None
     ) -> None:
         super().__init__(colors, n_flags, pairs)
-        self.pairs, inner = pairs, self.inner
+        self.pairs = pairs
+        inner = self.inner
         self.bits = clamp((2 * pixels).bit_length(), 12, 20)
         self.color_counters = 4 * 4096
         self.hashed = self.color_counters + 4 * inner * 1024

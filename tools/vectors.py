@@ -272,6 +272,15 @@ def good_vectors() -> Iterator[tuple[str, Callable[[], Good]]]:
             )
         ],
     )  # fmt: skip
+    for name, coder in (("dense", DENSE), ("fast", FAST)):
+        yield f"{name}-shared-lines", lambda name=name, coder=coder: coded(
+            f"{name}, one model for images that differ in their numbers of lines",
+            (coder, 1, 2),
+            [
+                (palette(k, k, 3), drawn(k, k, h, w), 3)
+                for h, w, k in ((12, 12, 9), (52, 44, 17), (10, 14, 30))
+            ],
+        )  # fmt: skip
     yield "batch-one", lambda: one("batch of one", (BATCH, 0, 0), 3, 3, drawn, 24, 24)
     yield "batch-k256", lambda: one("batch, colours found by score", (BATCH, 0, 0), 256, 4, drawn, 20, 20)
     yield "batch-shapes", lambda: coded(

@@ -132,7 +132,10 @@ def measure(points: Points, centers: npt.NDArray[np.int32]) -> Measured:
 
 
 def _choose_victims(measured: Measured, n_fixed: int, n_wanted: int) -> dict[int, None]:
-    """Choose the least useful free centres, but none whose nearest neighbour goes: that has to take over."""
+    """Choose the least useful free centres, but none whose nearest neighbour goes: that has to take over.
+
+    The keys are those chosen, in order.
+    """
     victims: dict[int, None] = {}
     neighbors = measured.neighbors.tolist()
     for j in np.argsort(measured.utilities, kind="stable").tolist():

@@ -1,9 +1,9 @@
 """The body of a k-means frame: palettes and index maps to bytes and back. FORMAT.md section 6 is the law.
 
 Four coders: *dense* (fewest bytes), *fast*, and two for small images with palettes of their own: *batch*, and
-*ranks*, which is fast where neighbours differ. All adaptive state is made here and handed to the kernels.
-Nothing here chooses: what colours a picture gets and which coder it goes to is the business of
-`triptych.modes.kmeans`.
+*ranks*, which is fast where neighbours differ. In dense and fast, small images of a frame share a model. All
+adaptive state is made here and handed to the kernels. Nothing here chooses: what colours a picture gets and
+which coder it goes to is the business of `triptych.modes.kmeans`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from triptych_kernels.palettetree import build_tree
 from triptych_kernels.rangecoder import Coder, finish_decoding, finish_encoding, new_coder, start
 from triptych_kernels.status import BAD_SYMBOL, INPUT_EXHAUSTED, OK, OUTPUT_FULL, TAIL_MISMATCH, TOO_MUCH_WORK
 
-from triptych.errors import InvalidFrame
+from triptych.errors import InvalidFrame, LimitExceeded
 from triptych.images import Pixels, Shape
 from triptych.modes.rankmaps import build_ranks, parse_ranks
 from triptych.varint import build_varint, parse_varint
@@ -103,8 +103,10 @@ class _MapCoder:
         self.plan = plan
         self.bits = _line_bits(plan, len(colors), n_pixels)
         self.model = model or _new_map_model(plan, len(colors), self.bits)
-        if model is not None:
-            (densemap if plan.coder == DENSE else fastmap).begin_palette(model, self.bits)
+        if isinstance(model, densemap.DenseModel):
+            densemap.begin_palette(model, self.bits)
+        elif model is not None:
+            fastmap.begin_palette(model, self.bits)
 
     def code(
         self, plane: IndexMap, shape: Shape, coder: Coder, sink: Pixels | None, source: Pixels | None
@@ -164,12 +166,17 @@ class _BatchCoder:
 
 
 def _code_frame(
-    plan: Plan, shapes: Sequence[Shape], maps: Maps, shared: bool, sink: Pixels | None, source: Pixels | None
+    plan: Plan,
+    shapes: Sequence[Shape],
+    maps: Maps,
+    has_book: bool,
+    sink: Pixels | None,
+    source: Pixels | None,
 ) -> tuple[int, Coder]:
     """Code the first maps of a frame of these shapes in either direction; return (status, coder).
 
-    `shared` says that all have the colours of a dictionary; else each has its palette before it. The encoder
-    gives `sink` and full maps, the decoder `source` and maps to fill in.
+    `has_book` says that all have the colours of a dictionary; else each has its palette before it. The
+    encoder gives `sink` and full maps, the decoder `source` and maps to fill in.
     """
     coder = new_coder()
     if source is not None:
@@ -180,18 +187,18 @@ def _code_frame(
     common: MapModel | None = None
     if plan.pairs == mapmodel.SHARED:
         largest = max(shape.pixels for shape in shapes)
-        common = _new_map_model(plan, 256, _line_bits(plan, 256, largest))
+        common = _new_map_model(plan, 256, _line_bits(plan, 256, largest))  # as many lines as any may need
     batch = _BatchCoder(n_pixels) if plan.coder == BATCH else None
     status = OK
     for i, shape in enumerate(shapes[: len(maps.places)]):
-        if not shared:
+        if not has_book:
             status = int(paletteset.code_palettes(maps, i, i + 1, palettes, coder, sink, source))
         colors = maps.palette(i)
         if status == OK and batch is not None:
             status = batch.code(maps.plane(i), shape, colors, coder, sink, source)
         elif status == OK:
-            if map_coder is None or not shared:
-                map_coder = _MapCoder(plan, colors, n_pixels if shared else shape.pixels, common)
+            if map_coder is None or not has_book:
+                map_coder = _MapCoder(plan, colors, n_pixels if has_book else shape.pixels, common)
             status = map_coder.code(maps.plane(i), shape, coder, sink, source)
         if status != OK:
             break
@@ -222,15 +229,15 @@ def encode_maps(plan: Plan, maps: Sequence[Indexed], palette: Colors | None) -> 
     head = bytes([plan.to_byte(has_errors=any(m.error for m in maps))])
     if head[0] & HAS_ERRORS:
         head += b"".join(struct.pack("<H", _error_code(m.error)) for m in maps)
-    packed = pack(maps, palette)
     if plan.coder == RANKS:
         assert palette is None
-        return head + _encode_ranked(packed)
+        return head + _encode_ranked(pack(maps))
     size = 2 * sum(shape.pixels for shape in shapes) + 2048 * len(maps)
     status = OUTPUT_FULL
     while status == OUTPUT_FULL:  # a pixel may cost 255 decisions of 15 bits; it never does for long
         sink = np.empty(size, np.uint8)
-        status, coder = _code_frame(plan, shapes, packed, palette is not None, sink, None)
+        # Packed anew each time, as the batch coder writes into what is above a plane.
+        status, coder = _code_frame(plan, shapes, pack(maps, palette), palette is not None, sink, None)
         if status == OK:
             status = int(finish_encoding(coder, sink))
         size *= 8
@@ -253,6 +260,8 @@ def open_maps(body: memoryview, shapes: Sequence[Shape], palette: Colors | None,
     ------
     InvalidFrame
         The body is not what an encoder writes. Where `stop` is less than all, its end is not looked at.
+    LimitExceeded
+        There is less memory than the maps would take.
     """
     plan, _, at = parse_head(body, len(shapes))
     if palette is not None and plan.needs_palettes:
@@ -261,7 +270,10 @@ def open_maps(body: memoryview, shapes: Sequence[Shape], palette: Colors | None,
     colors = palette
     if colors is None:
         colors = np.zeros((sum(min(256, shape.pixels) for shape in wanted), 4), np.uint8)
-    maps = mapmodel.new_maps([shape[:2] for shape in wanted], colors)
+    try:
+        maps = mapmodel.new_maps([shape[:2] for shape in wanted], colors)
+    except MemoryError:
+        raise LimitExceeded(f"there is not the memory for the index maps of {len(wanted):,} images") from None
     if palette is not None:
         maps.places[:, 4] = len(palette)
     if plan.coder == RANKS:
@@ -273,6 +285,8 @@ def open_maps(body: memoryview, shapes: Sequence[Shape], palette: Colors | None,
             status = int(finish_decoding(coder, source))
     if status != OK:
         raise InvalidFrame(f"a k-means body {_CAUSES[status]}")
+    if palette is None:  # a copy, without the room that was not needed
+        maps = maps._replace(colors=maps.colors[: maps.places[-1, 4] if stop else 0].copy())
     return maps
 
 

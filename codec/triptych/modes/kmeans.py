@@ -37,9 +37,9 @@ from triptych.options import Options
 
 __all__ = ["MODE"]
 
-ALONE_PIXELS = 1 << 11
-"""Images from this size on are coded each by itself when time counts: smaller ones are quick to read anyway,
-and lose most without what the batch coder learns from image to image."""
+TINY_PIXELS = 1 << 11
+"""Images smaller than this go to the batch coder also when time counts: they are quick to read anyway, and
+lose most without what it learns from image to image."""
 BATCH_PIXELS = 1 << 14
 """Images up to this size share a frame."""
 BATCH_IMAGES = 64
@@ -93,12 +93,12 @@ class OpenFrame:
 
     def show(self, images: Sequence[int], out: Sequence[Pixels] | Pixels) -> None:
         """Write the pixels of images into arrays, (height, width, channels) each."""
-        numbers = np.array(images, np.int64)
         if isinstance(out, np.ndarray):
-            paint(self._maps, numbers, 3 if out.shape[3] == 2 else 1, out)
+            assert len(out) == len(images)
+            paint(self._maps, np.array(images, np.int64), 3 if out.shape[3] == 2 else 1, out)
             return
-        for i, target in enumerate(out):
-            paint(self._maps, numbers[i : i + 1], 3 if target.shape[2] == 2 else 1, target[None])
+        for image, target in zip(images, out, strict=True):
+            self.show([image], target[None])
 
 
 class KMeans:
@@ -222,7 +222,7 @@ def _plans(maps: Sequence[Indexed], palette: Colors | None, effort: str) -> list
     if effort == "fast":
         plan = Plan(FAST, 0, pairs=1) if busy else Plan(FAST, 3)
         if batch and len(maps) > 1:
-            plan = Plan(FAST, 3, SHARED) if n_pixels >= ALONE_PIXELS * len(maps) else Plan(BATCH)
+            plan = Plan(FAST, 3, SHARED) if n_pixels >= TINY_PIXELS * len(maps) else Plan(BATCH)
         return [Plan(RANKS) if batch and busy and _ranks_pay(maps, plan) else plan]
     if batch and len(maps) > 1:
         tries_batch = effort == "max" or busyness <= BATCH_BUSY
