@@ -435,6 +435,9 @@ class Stateful(TriptychIterableDataset):
 class TestNothingIsLeft:
     def held(self):
         gc.collect()
+        for thread in threading.enumerate():
+            if thread.name == "QueueFeederThread":  # of a loader's queue: ends soon after its close
+                thread.join(5)
         shared = Path("/dev/shm")
         return {
             "handles": len(os.listdir("/proc/self/fd")),
