@@ -34,7 +34,7 @@ from triptych_kernels.contextmix import (
 )
 from triptych_kernels.histories import NEXT_STATE, STATE_P
 from triptych_kernels.mapmodel import K1, K4, PAD, SHARED, Scratch
-from triptych_kernels.palettetree import DEPTH, MAX_DEPTH, Tree
+from triptych_kernels.palettetree import DEPTH, N_DEPTHS, Tree
 from triptych_kernels.rangecoder import code_bit, overrun
 from triptych_kernels.status import OK
 
@@ -85,7 +85,7 @@ class DenseModel(NamedTuple):
 
 def new_model(k: int, line_bits: int, pairs: int) -> DenseModel:
     """Return the model before the first pixel; k colours, 2^line_bits lines of histories."""
-    n = MAX_DEPTH if pairs == SHARED else max(1, k - 1)
+    n = N_DEPTHS if pairs == SHARED else max(1, k - 1)
     counters = np.full(COLOR_AT + N_COLORS * n * 1024, HALF, np.uint32)
     counters[HISTORY_AT:FLAG_AT] = np.tile(STATE_P, 2 * N_HISTORIES)
     first_rows, second_rows = n + FLAG_ROWS, 8 * n + FLAG_ROWS

@@ -27,7 +27,7 @@ from triptych_kernels.contextmix import (
     train7,
 )
 from triptych_kernels.mapmodel import K1, K4, PAD, SHARED, Scratch
-from triptych_kernels.palettetree import DEPTH, MAX_DEPTH, Tree
+from triptych_kernels.palettetree import DEPTH, N_DEPTHS, Tree
 from triptych_kernels.rangecoder import code_bit, overrun
 from triptych_kernels.status import OK
 
@@ -46,7 +46,7 @@ PAIR_GAIN = 1
 class FastModel(NamedTuple):
     """Adaptive state of one palette, or of all with SHARED; a batch of maps goes on with it.
 
-    counters: u32: N_DIRECT * 4096 for candidates; n * 1024 for tree nodes (n = MAX_DEPTH with SHARED),
+    counters: u32: N_DIRECT * 4096 for candidates; n * 1024 for tree nodes (n = N_DEPTHS with SHARED),
     N_DIRECT times, or twice with `pairs`; then 3 << line_bits hashed in lines of 16. weights: i32 rows of
     WIDTH. pair_weights: i32 (n * 16). run_counters, run_weights: see runs. matches: see mapmodel. rate: i64
     (1), 8 fractional bits. layout: i64 (2), n and where hashed counters begin.
@@ -64,7 +64,7 @@ class FastModel(NamedTuple):
 
 def new_model(k: int, line_bits: int, pairs: int) -> FastModel:
     """Return the model before the first pixel; k colours, 3 * 2^line_bits hashed counters."""
-    n = MAX_DEPTH if pairs == SHARED else max(1, k - 1)
+    n = N_DEPTHS if pairs == SHARED else max(1, k - 1)
     hashed_at = N_DIRECT * 4096 + (2 if pairs else N_DIRECT) * n * 1024
     first_rows = n + FLAG_ROWS
     weights = np.zeros((first_rows + SECOND_ROWS) * WIDTH, np.int32)

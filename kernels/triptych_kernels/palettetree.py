@@ -32,8 +32,10 @@ DIRECTIONS = np.array(
     np.int64,
 )
 """Directions of length 256 in (R, G, B, A)."""
-DEPTH, MAX_DEPTH = 6, 16
-"""Where a node's depth is in its row of `axis`. No side has more than 65 % of the colours, rounded up: of
+DEPTH = 6
+"""Where a node's depth is in its row of `axis`."""
+N_DEPTHS = 16
+"""Depths that there is room for. No side has more than 65 % of the colours, rounded up: of
 256, 167, 109, 71, 47, 31, 21, 14, 10, 7, 5, 4, 3, 2 are left, so that 13 is the greatest depth."""
 NODES_PER_PAGE = 15
 """Nodes that share a cache line of bit histories; a palette of 16 colours is one page."""

@@ -177,6 +177,15 @@ def _key_colors(palette: Palette, group: int, n_channels: int, model: RankModel)
         key_colors4(palette.groups, group, model.point, model.keys)
 
 
+@inline
+def _begin_map(maps: Maps, i: int, palette: Palette, ranks: U8) -> tuple[U8, int, int, int, int]:
+    """Arrange the palette of map i, clear `ranks`; return (plane, height, width, colours, channels)."""
+    places = maps.places[i]
+    ranks[:, : places[2]] = uint8(0)
+    n_channels = _arrange(maps.colors[places[3] : places[4]], palette)
+    return slice_plane(maps, i), places[1], places[2], places[4] - places[3], n_channels
+
+
 @kernel
 def find_parts(maps: Maps, palette: Palette, model: RankModel, ranks: U8, parts: U32) -> None:
     """Find the parts of all symbols of a frame: what `write_parts` codes.
@@ -187,11 +196,7 @@ def find_parts(maps: Maps, palette: Palette, model: RankModel, ranks: U8, parts:
     """
     at = uint64(0)
     for i in range(len(maps.places)):
-        plane, places = slice_plane(maps, i), maps.places[i]
-        height, width = places[1], places[2]
-        several = places[4] - places[3] > SIZE
-        n_channels = _arrange(maps.colors[places[3] : places[4]], palette)
-        ranks[:, :width] = uint8(0)
+        plane, height, width, k, n_channels = _begin_map(maps, i, palette, ranks)
         stride = uint64(width + 2 * PAD)
         for y in range(height):
             row = uint64(y + PAD) * stride + uint64(PAD)
@@ -202,7 +207,7 @@ def find_parts(maps: Maps, palette: Palette, model: RankModel, ranks: U8, parts:
                 texture = _look(plane, q, stride, y == 0, palette.colors, model.point)
                 s = int64(plane[q])
                 rank = int64(0)
-                if several:
+                if k > SIZE:
                     _key_groups(palette, n_channels, model)
                     rank = rank_of(model.keys, s >> 4)
                     table = _group_table(texture, left_rank, int64(ranks[uint64(0), x]))
@@ -277,11 +282,8 @@ def decode_maps(maps: Maps, palette: Palette, model: RankModel, ranks: U8, messa
     groups_x, colors_x, at = state[0], state[1], state[4]
     status = OK
     for i in range(len(maps.places)):
-        plane, places = slice_plane(maps, i), maps.places[i]
-        height, width, k = places[1], places[2], places[4] - places[3]
+        plane, height, width, k, n_channels = _begin_map(maps, i, palette, ranks)
         n_groups = (k + SIZE - 1) >> 4
-        n_channels = _arrange(maps.colors[places[3] : places[4]], palette)
-        ranks[:, :width] = uint8(0)
         stride = uint64(width + 2 * PAD)
         for y in range(height):
             row = uint64(y + PAD) * stride + uint64(PAD)

@@ -1,6 +1,7 @@
-"""`fit`: learn a dictionary that many images share. Images are streamed: only the first may be kept.
+"""`fit`: learn a dictionary that many images share.
 
-Palettes and components need no more than statistics of the images. `CollectionStatistics` gathers them
+Palettes and components need no more than statistics of the images, which are streamed: only the first may be
+kept. Networks are trained on all of them, held in memory. `CollectionStatistics` gathers them
 anywhere, merges those of parts of a collection, and makes the same dictionary that `fit` makes of the whole.
 """
 

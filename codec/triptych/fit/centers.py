@@ -131,18 +131,15 @@ def measure(points: Points, centers: npt.NDArray[np.int32]) -> Measured:
     return Measured(int(measure_clusters(points.packed, points.weights, centers, table, *facts)), *facts)
 
 
-def _choose_victims(measured: Measured, n_fixed: int, n_wanted: int) -> dict[int, None]:
-    """Choose the least useful free centres, but none whose nearest neighbour goes: that has to take over.
-
-    The keys are those chosen, in order.
-    """
-    victims: dict[int, None] = {}
+def _choose_victims(measured: Measured, n_fixed: int, n_wanted: int) -> list[int]:
+    """Choose the least useful free centres, but none whose nearest neighbour goes: that has to take over."""
+    victims: list[int] = []
     neighbors = measured.neighbors.tolist()
     for j in np.argsort(measured.utilities, kind="stable").tolist():
         if len(victims) == n_wanted:
             break
         if j >= n_fixed and neighbors[j] not in victims:
-            victims[j] = None
+            victims.append(j)
     return victims
 
 
@@ -161,10 +158,11 @@ def _swap(
     n_most = max(1, n_colors // 8 if n_colors > 16 else n_colors // 4)
     n_moving = n_most
     for _ in range(recipe.swap_rounds):
-        chosen = _choose_victims(best, n_fixed, n_moving)
+        victims = _choose_victims(best, n_fixed, n_moving)
+        going = set(victims)
         worst_first = np.argsort(-best.errors, kind="stable").tolist()
-        sources = [j for j in worst_first if j not in chosen][: len(chosen)]
-        victims = [*chosen][: len(sources)]
+        sources = [j for j in worst_first if j not in going][: len(going)]
+        victims = victims[: len(sources)]
         if not victims:
             break
         noise = (random.random_raw(4 * len(victims)) % np.uint64(6 * SCALE + 1)).astype(np.int32)

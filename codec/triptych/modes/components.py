@@ -290,8 +290,9 @@ def _code(
     likes = similar.new_similar(n_images if foretell else 1)
     finer = basis.step - coded.step
     levels = [context_level(level, finer) for level in basis.levels[: len(coded.scores)].tolist()]
-    fixed = np.array(levels, np.int64), foretell
-    return int(scores.code_scores(coded.scores, *fixed, model, likes, coder, sink, source)), coder
+    contexts = np.array(levels, np.int64)
+    status = scores.code_scores(coded.scores, contexts, foretell, model, likes, coder, sink, source)
+    return int(status), coder
 
 
 class OpenFrame:

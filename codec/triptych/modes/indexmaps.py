@@ -84,10 +84,9 @@ def _bits_for(n: int, least: int, most: int) -> int:
 
 
 def _line_bits(plan: Plan, k: int, n_pixels: int) -> int:
-    """Say how many lines of histories, or hashed counters, a map coder has for so many colours and pixels."""
-    return _bits_for(
-        n_pixels * 13 * (1 if k <= 16 else 2) // 4 if plan.coder == DENSE else n_pixels * 2, 12, 20
-    )
+    """Give the bits of the number of a line, of histories or of hashed counters, for colours and pixels."""
+    quarters_per_pixel = 8 if plan.coder == FAST else 13 if k <= 16 else 26
+    return _bits_for(n_pixels * quarters_per_pixel // 4, 12, 20)
 
 
 class _MapCoder:
