@@ -3,8 +3,9 @@
 A test marked `background(seconds, job)` wants what a command gives. `job(folder, **parameters)` gives the
 command, a `Job`, from an empty folder that the command may fill and from the test's parameters. The commands
 of a session run from the moment that its tests are collected, one after the other, while other tests run:
-those first that take most seconds. The fixture `background` waits for the test's own and gives a `Done`.
-Tests with the same job and parameters share one.
+those first that take most seconds, but before all of them, and before any test, those of markers that say
+`before_tests=True`. The fixture `background` waits for the test's own and gives a `Done`. Tests with the same
+job and parameters share one.
 
 The tests' own process gets no thread and no handle from it, as tests count these. At the session's end, and
 where the tests' process has gone, what runs is killed.
@@ -56,7 +57,12 @@ class Done:
 def rank(item):
     """Sort tests without a job first, then those whose job begins first."""
     marker = item.get_closest_marker("background")
-    return (True, -marker.args[0]) if marker else (False, 0)
+    return (True, not comes_before_tests(marker), -marker.args[0]) if marker else (False, True, 0)
+
+
+def comes_before_tests(marker):
+    """Say whether the session waits for a marker's job."""
+    return marker.kwargs.get("before_tests", False)
 
 
 class Background:
@@ -83,6 +89,13 @@ class Background:
     def _key(self, item):
         callspec = getattr(item, "callspec", None)
         return item.get_closest_marker("background").args[1], callspec.id if callspec else ""
+
+    def wait_before_tests(self, items):
+        """Wait for the jobs of those tests that ask for it."""
+        for item in items:
+            marker = item.get_closest_marker("background")
+            if marker and comes_before_tests(marker):
+                self.wait(item)
 
     def wait(self, item):
         """Wait for the end of a test's job."""

@@ -33,6 +33,7 @@ def pytest_collection_finish(session):
     if wanted and not session.config.option.collectonly:
         jobs = session.config.stash[JOBS] = beside.Background(session.items)
         session.config.add_cleanup(jobs.stop)
+        jobs.wait_before_tests(session.items)
 
 
 @pytest.fixture

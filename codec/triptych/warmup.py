@@ -3,31 +3,59 @@
 Small images go through all that a user can ask for: each effort, opaque and transparent colours, batches,
 dictionaries, dithering, rate-aware mapping and searches; photographs and collections in the PCA panel;
 latents, where torch is installed. What numba compiles it keeps on disk, so a second run takes a moment.
+numba compiles one function at a time in a process; several processes, by `executor`, share the work.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from triptych.callables import make_callable
 from triptych.images import Pixels
+from triptych.parallel import ordered_map
 
 __all__ = ["on_compilation", "warmup"]
 
 
-def warmup() -> int:
+class _Case(NamedTuple):
+    """Images to write and read; `fitting`: the options of their dictionary, if it is to be fitted to them."""
+
+    images: list[Pixels]
+    mode: str
+    fitting: dict[str, Any] | None
+    options: dict[str, Any]
+
+
+def warmup(executor: Executor | None = None) -> int:
     """Compile every kernel of every mode.
+
+    Parameters
+    ----------
+    executor : concurrent.futures.Executor or None
+        Of processes that compile instead of this one; two take little more than half of the time of one.
 
     Returns
     -------
     int
         Functions that were compiled; 0 where all were in the cache.
+    """
+    # Kinds that share most of their kernels are far from each other: who comes later finds them compiled.
+    kinds = [_collections, _palettes, _latents, _photographs]
+    return sum(ordered_map(_compile, kinds, len(kinds) if executor else 1, executor))
+
+
+def _compile(cases: Callable[[], Iterator[_Case]]) -> int:
+    """Write and read the images of some cases; return how many functions were compiled.
+
+    The cases are made here: a pool of processes one of which dies waits for ever where a job is larger than
+    a pipe holds (CPython 3.11).
     """
     n_compiled = 0
 
@@ -36,15 +64,8 @@ def warmup() -> int:
         n_compiled += 1
 
     with on_compilation(count):
-        for images, dictionary_size, options in _cases():
-            _round_trip(images, "kmeans", {"n_colors": dictionary_size} if dictionary_size else None, options)
-        for image, options in _photographs():
-            _round_trip([image], "pca", None, options)
-        for images, fitting, options in _collections():
-            _round_trip(images, "pca", fitting, options)
-        if find_spec("torch") and find_spec("safetensors"):
-            for effort in ("default", "max"):
-                _round_trip([_noise(3)], "ae", None, {"effort": effort})
+        for case in cases():
+            _round_trip(case)
     return n_compiled
 
 
@@ -64,42 +85,47 @@ def on_compilation(callback: Callable[[], object]) -> Iterator[None]:
         yield
 
 
-def _cases() -> Iterator[tuple[list[Pixels], int | None, dict[str, Any]]]:
-    """Give (images, colours of their dictionary or None, options)."""
+def _palettes() -> Iterator[_Case]:
     opaque, clear = _noise(3), _noise(4)
     for effort in ("fast", "default", "max"):
         for image in (opaque, clear):
-            yield [image], None, {"effort": effort, "n_colors": 8}
-            yield [image] * 2, None, {"effort": effort, "n_colors": 8}
-            yield [image] * 2, 8, {"effort": effort}
+            yield _Case([image], "kmeans", None, {"effort": effort, "n_colors": 8})
+            yield _Case([image] * 2, "kmeans", None, {"effort": effort, "n_colors": 8})
+            yield _Case([image] * 2, "kmeans", {"n_colors": 8}, {"effort": effort})
     for image in (opaque, clear):
-        yield [image], None, {"lossless": True}
-        yield [image], None, {"n_colors": 8, "quality": 50}
-        yield [image], None, {"n_colors": 8, "dither": True}
-        yield [image], None, {"n_colors": 8, "keep": [(1, 2, 3)]}
-        yield [image], None, {"target_size": 300}
-    yield [opaque], None, {"target_psnr": 20}
+        yield _Case([image], "kmeans", None, {"lossless": True})
+        yield _Case([image], "kmeans", None, {"n_colors": 8, "quality": 50})
+        yield _Case([image], "kmeans", None, {"n_colors": 8, "dither": True})
+        yield _Case([image], "kmeans", None, {"n_colors": 8, "keep": [(1, 2, 3)]})
+        yield _Case([image], "kmeans", None, {"target_size": 300})
+    yield _Case([opaque], "kmeans", None, {"target_psnr": 20})
     # A larger picture goes to other coders, and one of many colours is fitted in steps.
     for effort in ("fast", "default"):
-        yield [_noise(3, 160)], None, {"effort": effort, "n_colors": 8}
+        yield _Case([_noise(3, 160)], "kmeans", None, {"effort": effort, "n_colors": 8})
 
 
-def _photographs() -> Iterator[tuple[Pixels, dict[str, Any]]]:
-    """Give (image, options) for the shipped dictionary of photographs."""
+def _photographs() -> Iterator[_Case]:
+    """Give cases for the shipped dictionary of photographs."""
     for channels in (1, 2, 3, 4):
         for effort in ("fast", "default"):
             for tune in ("psnr", "visual"):
-                yield _noise(channels), {"effort": effort, "tune": tune}
+                yield _Case([_noise(channels)], "pca", None, {"effort": effort, "tune": tune})
 
 
-def _collections() -> Iterator[tuple[list[Pixels], dict[str, Any], dict[str, Any]]]:
-    """Give (images, options of their dictionary, options)."""
+def _collections() -> Iterator[_Case]:
     images = [_noise(3) // np.uint8(shade) for shade in (1, 2, 3, 4)]
     for effort in ("fast", "default"):
-        yield images, {"variance": 1.0}, {"effort": effort}
-    yield [_noise(6)], {"n_components": 2}, {"effort": "fast"}
+        yield _Case(images, "pca", {"variance": 1.0}, {"effort": effort})
+    yield _Case([_noise(6)], "pca", {"n_components": 2}, {"effort": "fast"})
     # Many images are compared with each other, and learned from by their statistics.
-    yield list(np.random.default_rng(0).integers(0, 256, (80, 2, 2, 1), np.uint8)), {"variance": 1.0}, {}
+    many = np.random.default_rng(0).integers(0, 256, (80, 2, 2, 1), np.uint8)
+    yield _Case(list(many), "pca", {"variance": 1.0}, {})
+
+
+def _latents() -> Iterator[_Case]:
+    if find_spec("torch") and find_spec("safetensors"):
+        for effort in ("default", "max"):
+            yield _Case([_noise(3)], "ae", None, {"effort": effort})
 
 
 def _noise(channels: int, side: int = 12) -> Pixels:
@@ -107,20 +133,19 @@ def _noise(channels: int, side: int = 12) -> Pixels:
     return np.random.default_rng(0).integers(0, 256, (side, side, channels), np.uint8)
 
 
-def _round_trip(
-    images: list[Pixels], mode: str, fitting: dict[str, Any] | None, options: dict[str, Any]
-) -> None:
-    """Write and read images, with a dictionary that is fitted to them if `fitting` says how."""
+def _round_trip(case: _Case) -> None:
+    """Write and read the images of a case."""
     from triptych.fit import fit
     from triptych.reader import Reader
     from triptych.writer import Writer
 
-    dictionary = None
-    if fitting is not None:
-        dictionary = fit(mode, images, effort=options.get("effort", "default"), threads=1, **fitting)
+    dictionary, options = None, case.options
+    if case.fitting is not None:
+        effort = options.get("effort", "default")
+        dictionary = fit(case.mode, case.images, effort=effort, threads=1, **case.fitting)
     buffer = io.BytesIO()
-    with Writer(buffer, dictionary, mode=mode, threads=1, **options) as writer:
-        for image in images:
+    with Writer(buffer, dictionary, mode=case.mode, threads=1, **options) as writer:
+        for image in case.images:
             writer.write(image)
     with Reader(buffer.getvalue(), dictionary=[] if dictionary is None else [dictionary]) as reader:
         for _ in reader:

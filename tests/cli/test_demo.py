@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -79,12 +82,28 @@ def test_nothing_is_compiled_after_warmup(run, folder, tmp_path):
         run("encode", tmp_path / "noise.png", "-fo", tmp_path / "x.tych")
         run("encode", folder / "a.png", "--target-psnr=20", "-fo", tmp_path / "x.tych")
     assert not compiled
-    assert "ready" in run("warmup").stdout
+    assert "ready" in run("warmup", "-j1").stdout
+
+
+def test_a_process_of_warmup_that_is_killed(run):
+    before = set(multiprocessing.active_children())
+
+    def kill():
+        while not (children := set(multiprocessing.active_children()) - before):
+            time.sleep(0.01)
+        children.pop().kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        assert "a process that compiled" in run("warmup", "-j2", code=1).stderr
+    finally:
+        killer.join()
 
 
 @pytest.mark.slow
-@pytest.mark.background(200, lambda folder: python("-m", "triptych", "warmup"))
-def test_warmup_in_a_process_of_its_own(background):
-    """The first that runs beside the tests: what it compiles they need not."""
+@pytest.mark.background(75, lambda folder: python("-m", "triptych", "warmup"), before_tests=True)
+def test_warmup_in_processes_of_its_own(background):
+    """What it compiles no test has to: all of that would come to more than twice the time."""
     assert background.code == 0, background.errors
     assert "compiled" in background.output or "ready" in background.output
