@@ -75,8 +75,15 @@ def test_exit_codes_reach_the_shell(tmp_path, stream):
     assert result.stderr.count(b"\n") == 1
 
 
-@pytest.mark.parametrize("output", ["x.tych", "before.tych"])
-def test_ctrl_c_leaves_no_file(tmp_path, output):
+@pytest.mark.parametrize(
+    ("output", "sent", "told"),
+    [
+        ("x.tych", signal.SIGINT, b"triptych: interrupted\n"),
+        ("before.tych", signal.SIGINT, b"triptych: interrupted\n"),
+        ("x.tych", signal.SIGTERM, b"triptych: terminated\n"),
+    ],
+)
+def test_a_signal_leaves_no_file(tmp_path, output, sent, told):
     noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8)
     inputs = tmp_path / "in"
     inputs.mkdir()
@@ -89,14 +96,36 @@ def test_ctrl_c_leaves_no_file(tmp_path, output):
         while process.poll() is None and not list(tmp_path.glob(".*.part")):
             time.sleep(0.02)
         time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         message = process.stderr.read()
-    # Python itself dies of the signal where it struck during an exec; shells call both 130.
-    assert process.returncode in (130, -signal.SIGINT)
-    assert message.endswith(b"triptych: interrupted\n")
+    # Python itself dies of the signal where it struck during an exec; shells call both the same.
+    assert process.returncode in (128 + sent, -sent)
+    assert message.endswith(told)
     assert b"Traceback" not in message
     assert sorted(path.name for path in tmp_path.iterdir()) == ["before.tych", "in"]
     assert (tmp_path / "before.tych").read_bytes() == b"what was there before"
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_is_not_lost_in_a_callback(name):
+    """Python ignores what is raised in a callback from C, as llvmlite has when it loads a kernel."""
+    script = f"""
+import ctypes, signal, time
+from triptych import cli
+
+def work(**_):
+    ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(signal.{name}))()
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        print("interrupted")
+
+cli.group.main = work
+cli.main()
+"""
+    result = subprocess.run([sys.executable, "-c", script], env=ENVIRONMENT, capture_output=True, timeout=50)
+    assert result.stdout == b"interrupted\n"
+    assert result.stderr == b""
 
 
 def test_binary_does_not_go_to_a_terminal(folder):

@@ -2,13 +2,17 @@
 
 Each verb is a module here, imported when it is called; none imports numba, numpy or Pillow before it has work
 for it. Exit codes: 0 ok, 1 some inputs failed, 2 usage, 3 corrupt, 4 dictionary missing, 5 limit, 130
-interrupted. Every expected failure is one line on stderr (`failures`).
+interrupted, 143 terminated. Every expected failure is one line on stderr (`failures`).
 """
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from collections.abc import Sequence
 from importlib import import_module
+from threading import Timer
 from typing import Any
 
 import click
@@ -17,6 +21,9 @@ from triptych import __version__
 from triptych.cli.failures import CommandError, is_expected
 
 __all__ = ["group", "main"]
+
+_MOMENT = 0.05
+"""Seconds."""
 
 _VERBS = {
     "encode": ("encode", "Encode images into a stream."),
@@ -59,9 +66,10 @@ class _Verbs(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            click.echo("triptych: interrupted", err=True)
-            ctx.exit(130)
+        except KeyboardInterrupt as error:
+            number = signal.SIGTERM if isinstance(error, _Terminated) else signal.SIGINT
+            click.echo(f"triptych: {'terminated' if number == signal.SIGTERM else 'interrupted'}", err=True)
+            ctx.exit(128 + number)
         except BrokenPipeError:  # click ends it silently
             raise
         except Exception as error:
@@ -81,6 +89,28 @@ def group() -> None:
     """Triptych: learned image codecs in one stream. Fit once, encode millions."""
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came, as from a cluster that takes a machine back: what an interrupt tidies up is tidied up."""
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated
+
+
+def _interrupt_again(lost: Any) -> None:
+    """Send again, in a moment, an interrupt that struck where Python has to ignore exceptions.
+
+    Such are the callbacks by which compiled kernels are loaded: now and then an interrupt would be lost.
+    """
+    if isinstance(lost.exc_value, KeyboardInterrupt):
+        number = signal.SIGTERM if isinstance(lost.exc_value, _Terminated) else signal.SIGINT
+        Timer(_MOMENT, os.kill, [os.getpid(), number]).start()  # to the process: it wakes the main thread
+    else:
+        sys.__unraisablehook__(lost)
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.unraisablehook = _interrupt_again
     group.main(args=args, prog_name="triptych")
