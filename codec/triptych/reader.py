@@ -267,9 +267,9 @@ class Reader:
         return result if out is None else out
 
     def _read_ahead(self, places: dict[int, T]) -> Iterator[tuple[int, T]]:
-        """Give frames and what is wanted of them; those of a remote source are read together."""
+        """Give frames, in order, and what is wanted of them; those of a remote source are read together."""
         table = self._get_table()
-        frames, ahead = list(places), 0
+        frames, ahead = sorted(places), 0
         for at, frame in enumerate(frames):
             if table.is_remote and at >= ahead:
                 ahead = at + table.prefetch(islice(frames, at, None))

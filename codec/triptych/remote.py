@@ -9,7 +9,6 @@ without taking all that it sends.
 
 from __future__ import annotations
 
-import os
 import threading
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from importlib import import_module
 from typing import Any
 
 from triptych.errors import ExtraMissing, RemoteError
+from triptych.forking import renew_after_fork
 
 BLOCK = 1 << 16
 """Bytes that a request brings at least: one costs more than they do."""
@@ -34,13 +34,14 @@ class RemoteSource:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._pid = -1
+        self._fs: Any = None
         self._lock = threading.Lock()
         self._starts: list[int] = []
         self._pieces: dict[int, bytes] = {}
         self._order: list[int] = []
         self._ahead = BLOCK
         self._next = -1
+        renew_after_fork(self)
         self._knows_ranges = not url.startswith(("http://", "https://"))
         try:
             found = self._connect().info(self._path).get("size")
@@ -57,16 +58,17 @@ class RemoteSource:
 
     def _connect(self) -> Any:
         """Give the file system, in a forked child another one: connections are not shared."""
-        if self._pid != os.getpid():
+        if self._fs is None:
             try:
                 core = import_module("fsspec.core")
             except ImportError as error:
                 raise ExtraMissing(f"to read {self._url}, install fsspec: triptych[remote]") from error
-            self._lock = threading.Lock()
-            self._forget()
             self._fs, self._path = core.url_to_fs(self._url)
-            self._pid = os.getpid()
         return self._fs
+
+    def _after_fork(self) -> None:
+        self._fs, self._lock = None, threading.Lock()
+        self._forget()
 
     def read_at(self, offset: int, length: int) -> bytes:
         """Give the bytes at a place, from what is kept or by a request."""

@@ -28,7 +28,7 @@ from triptych.framing import (
 from triptych.index import PartIndex, hash_key, read_index
 from triptych.limits import Limits
 from triptych.metadata import parse_json
-from triptych.remote import RemoteSource
+from triptych.remote import MAX_GAP, RemoteSource
 from triptych.scan import Item, Reference, parse_binding, parse_images_frame, scan
 from triptych.source import Source
 
@@ -108,13 +108,14 @@ class Table:
         return isinstance(self._source, RemoteSource)
 
     def prefetch(self, frames: Iterable[int]) -> int:
-        """Fetch the first of some frames of a remote source; say how many."""
+        """Fetch the first of some frames of a remote source, in their order; say how many."""
         assert isinstance(self._source, RemoteSource)
         ranges: list[tuple[int, int]] = []
         nbytes = 0
         for frame in frames:
             start, stop = self._extent(frame)
-            nbytes += stop - start
+            gap = start - ranges[-1][1] if ranges else 0
+            nbytes += stop - start + (gap if gap <= MAX_GAP else 0)  # what is fetched for nothing counts
             if ranges and nbytes > PREFETCH_BYTES:
                 break
             ranges.append((start, stop))

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
@@ -21,7 +22,7 @@ import triptych as tp
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import BOOK, Record, same_images, small_records, write_stream
-from triptych import remote
+from triptych import remote, table
 from triptych.errors import ExtraMissing, RemoteError
 from triptych.remote import BLOCK, RemoteSource
 
@@ -38,6 +39,7 @@ class Server(ThreadingHTTPServer):
         self.knows_ranges = True
         self.cut_after = None
         self.n_sent = 0
+        self.seconds = 0.0
         self.url = f"http://127.0.0.1:{self.server_port}/images.tych"
 
 
@@ -66,6 +68,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         data = self.server.data
+        time.sleep(self.server.seconds)
         found = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         if self.path == "/missing":
             self._send(404, b"")
@@ -151,6 +154,30 @@ def test_no_byte_is_read_twice():
         ranges = sorted(request for request in server.requests if request)
         assert all(before[1] <= after[0] for before, after in pairwise(ranges))
         assert len(ranges) < 20
+
+
+def test_what_lies_between_frames_counts_where_they_are_fetched_together(monkeypatch):
+    monkeypatch.setattr(remote, "KEPT_BYTES", 1 << 22)
+    monkeypatch.setattr(table, "PREFETCH_BYTES", 1 << 21)
+    records = noise(1200)
+    with served(write_stream(records, frame_images=1)) as server, tp.Reader(server.url) as reader:
+        assert len(reader) == 1200
+        del server.requests[:]
+        order = np.random.default_rng(0).permutation(np.arange(0, 1200, 4)).tolist()
+        assert same_images(reader.read_batch(order), [records[number] for number in order])
+        assert all(before[1] <= after[0] for before, after in pairwise(sorted(server.requests)))
+
+
+def test_loaders_fetch_the_frames_of_a_window_at_the_same_time():
+    from triptych.interop.torch import TriptychIterableDataset
+
+    with served(STREAM) as server:
+        dataset = TriptychIterableDataset(server.url, fields="number", shuffle=True, window=10)
+        server.seconds = 0.05
+        begin = time.perf_counter()
+        assert sorted(dataset) == [*range(400)]
+        assert time.perf_counter() - begin < 0.05 * 100 / 2  # 100 frames in 10 windows
+        dataset.close()
 
 
 def test_iteration_reads_ahead():

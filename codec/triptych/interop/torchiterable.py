@@ -175,6 +175,8 @@ class TriptychIterableDataset(IterableDataset[Any]):
         epoch, taken = position
         for window in skip_images(walk_windows(counts, self._plan, epoch, shard, stretch), taken):
             raws: list[Raw] = []
+            if table.is_remote:
+                table.prefetch(sorted(piece.frame for piece in window.pieces))
             for piece in window.pieces:
                 first = table.first_image(piece.frame)
                 raws += self._read(piece, range(first + piece.start, first + piece.stop))
