@@ -54,6 +54,17 @@ pixels = hnp.arrays(
 cuts = st.lists(st.integers(0, 100), max_size=3)
 
 
+@pytest.mark.parametrize("estimator", [PaletteQuantizer(4), PCACodec(1)], ids=lambda e: type(e).__name__)
+def test_further_parts_are_in_the_range_of_the_first_or_a_given_one(estimator):
+    first, second = np.random.default_rng(0).random((2, 8, 3)) * [[[1]], [[2]]]
+    estimator = clone(estimator).partial_fit(first)
+    with pytest.raises(tp.InvalidOption, match="give the range of all parts as value_range"):
+        estimator.partial_fit(second)
+    parts = clone(estimator).set_params(value_range=(0, 2)).partial_fit(first).partial_fit(second)
+    whole = clone(estimator).set_params(value_range=(0, 2)).fit(np.concatenate([first, second]))
+    assert np.array_equal(parts.transform(second), whole.transform(second))
+
+
 @given(pixels, st.integers(1, 9), cuts)
 def test_a_palette_is_that_of_fit(rows, n_colors, cuts):
     """In whatever parts and order; codes are the nearest colours, and come back as such."""

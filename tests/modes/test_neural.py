@@ -1,8 +1,10 @@
 # ruff: noqa: E402  (what may be missing is asked for first)
 """The ae and gan panel through the public face, with networks that are tiny."""
 
+import contextlib
 import io
 import json
+import os
 import subprocess
 import sys
 from itertools import pairwise
@@ -36,6 +38,7 @@ from triptych.images import Shape
 from triptych.interop.pillow import register
 from triptych.modes import neural, panel
 from triptych.modes.latents import Grid, cut_sets, parse_body
+from triptych.networks.device import choose_device
 from triptych.options import Options
 
 WHOLE, PATCHES = small_network("whole"), small_network("patches")
@@ -497,11 +500,28 @@ def test_a_gpu_and_a_cpu_agree(monkeypatch):
     stream = encode(image)
     on_gpu = tp.decode(stream)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    panel.load_networks.cache_clear()
     on_cpu = tp.decode(stream)
-    panel.load_networks.cache_clear()
     assert np.abs(on_gpu.astype(int) - on_cpu).max() <= 2
     assert np.abs(on_gpu.astype(int) - on_cpu).mean() < 0.1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_child_of_a_process_that_used_the_gpu_decodes():
+    stream = encode(picture(40, 40, 3))
+    here = tp.decode(stream)
+    if (child := os.fork()) == 0:
+        code = 1
+        with contextlib.suppress(BaseException):
+            code = int(np.abs(here.astype(int) - tp.decode(stream)).max() > 2)
+        os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_gpu_that_a_fork_lost_is_not_chosen(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device().type == "cuda"
+    monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)
+    assert choose_device().type == "cpu"
 
 
 # The stream, Pillow and the command line.

@@ -87,13 +87,21 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         Raises
         ------
         InvalidOption
-            What there is came from a dictionary.
+            What there is came from a dictionary; or X has values beyond those of the first part, by which
+            samples were made of it, and no `value_range` said what to expect.
         """
         if not hasattr(self, "_dictionary"):
             return self.begin(X)
         if not hasattr(self, "_statistics"):
             raise InvalidOption("partial_fit cannot go on from a dictionary, which holds no statistics")
-        return self._samples(validate_data(self, X, reset=False))
+        X = validate_data(self, X, reset=False)
+        low, high = self.range_
+        if self.value_range is None and (X.min() < low or X.max() > high):
+            raise InvalidOption(
+                f"values from {X.min():g} to {X.max():g} after a first part of {low:g} to {high:g}: give the "
+                "range of all parts as value_range"
+            )
+        return self._samples(X)
 
     def check(self, X: Any) -> Pixels:
         """Give the samples of X for a fitted estimator."""

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from triptych.images import Pixels
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch import device as Device
 
     from triptych.fit.trained import Loaded
     from triptych.networks.device import Replayed
@@ -43,21 +45,28 @@ TILE = 64
 """Rows and columns of positions in a tile of a large picture."""
 
 
-@lru_cache(maxsize=4)
 def load_networks(dictionary: Dictionary) -> Loaded:
     """Build the networks of a dictionary, on the GPU if there is one."""
     try:
-        from triptych.fit.trained import load_codec
-        from triptych.networks.device import choose_device, settle
+        import_module("triptych.fit.trained")
+        from triptych.networks.device import choose_device
     except ImportError as error:
         raise ExtraMissing(
             "modes 'ae' and 'gan' need torch and safetensors: pip install 'triptych[neural]'"
         ) from error
+    return _load_on(choose_device(), dictionary)
+
+
+@lru_cache(maxsize=4)
+def _load_on(device: Device, dictionary: Dictionary) -> Loaded:
+    from triptych.fit.trained import load_codec
+    from triptych.networks.device import settle
+
     encoder = parse_tensors(dictionary.encoder)[0] if dictionary.encoder else None
     loaded = load_codec(load_network(dictionary), encoder)
     for module in (loaded.codec, loaded.realism):
         if module is not None:
-            settle(module, choose_device())
+            settle(module, device)
     return loaded
 
 

@@ -17,8 +17,9 @@ MAX_GRAPHS = 16
 
 
 def choose_device() -> torch.device:
-    """Give the GPU if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Give the GPU if there is one, else the CPU; that too in a forked child, which cannot use CUDA."""
+    is_lost = torch.cuda._is_in_bad_fork()  # CUDA was in use before the fork; there is no public name for it
+    return torch.device("cuda" if not is_lost and torch.cuda.is_available() else "cpu")
 
 
 def settle(module: nn.Module, device: torch.device) -> None:
