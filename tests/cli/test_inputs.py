@@ -1,13 +1,15 @@
-"""Names of inputs that are not plain: bytes that are no UTF-8, and lists of names."""
+"""Inputs that are not plain: names that are no UTF-8, lists of names, files that Pillow gives up on."""
 
 from __future__ import annotations
 
 import os
+import struct
 import sys
 
 import pytest
+import triptych as tp
 from PIL import Image
-from triptych.cli.inputs import collect_images
+from triptych.cli.inputs import Inputs, collect_images
 
 
 def test_names_that_are_not_utf8_have_keys_of_their_own(tmp_path, run):
@@ -33,3 +35,19 @@ def test_only_the_end_of_a_line_divides_names(tmp_path, monkeypatch, end):
     with open(tmp_path / "list") as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
         assert [each.path for each in collect_images([], "-")] == names
+
+
+def test_a_file_that_a_plugin_of_pillow_gives_up_on_fails_alone(tmp_path, run, folder):
+    sizes = struct.pack("<7I44x2I", 124, 0x1007, 4, 4, 16, 0, 0, 32, 4)
+    (folder / "unknown.dds").write_bytes(b"DDS " + sizes + b"NONE" + bytes(40))
+    result = run("encode", folder, "-o", tmp_path / "x.tych", code=1)
+    assert "unknown.dds: cannot be read: Unimplemented" in result.stderr
+    with tp.Reader(tmp_path / "x.tych") as reader:
+        assert len(reader) == 4
+
+
+def test_inputs_are_found_by_key_from_a_place_on():
+    inputs = Inputs(["p", "q", "r", "s"], ["a", "b", "a", "c"])
+    assert [inputs.find("a", start) for start in (0, 1, 3)] == [0, 2, 0]
+    with pytest.raises(ValueError, match="not in list"):
+        inputs.find("d")

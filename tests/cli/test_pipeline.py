@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -416,6 +417,74 @@ def test_shards_are_the_whole(tmp_path_factory, many, count):
     assert content(folder / "all.tych") == ALL
 
 
+def test_a_shard_of_which_nothing_can_be_read_is_an_empty_stream(tmp_path, many):
+    inputs = tmp_path / "in"
+    shutil.copytree(many, inputs)
+    for path in sorted(inputs.rglob("*.png"))[: N_IMAGES // 2]:
+        path.write_bytes(b"no picture")
+    parts = [tmp_path / "1.tych", tmp_path / "2.tych"]
+    for number, (part, code) in enumerate(zip(parts, (1, 0), strict=True), 1):
+        invoke("encode", inputs, "-o", part, f"--shard={number}/2", *LOSSLESS, code=code)
+    invoke("cat", *parts, "-o", tmp_path / "all.tych")
+    assert content(tmp_path / "all.tych") == ALL[N_IMAGES // 2 :]
+
+
+# --label-folders
+
+
+@pytest.fixture
+def zoo(tmp_path):
+    """Two pictures of each of three animals; the numbers of folders are by name."""
+    for number, path in enumerate(["train/cat/1", "train/cat/2", "val/cat/1", "train/ant/1", "val/ewe/1"]):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw(number)).save(tmp_path / f"{path}.png")
+    return tmp_path
+
+
+def labels(stream):
+    with tp.Reader(stream) as reader:
+        return reader.metadata["classes"], {info["key"]: info["label"] for info, _ in reader.items()}
+
+
+def test_labels_are_numbers_of_folders(zoo):
+    invoke("encode", zoo / "train", zoo / "val", "-o", zoo / "x.tych", "--label-folders", *LOSSLESS)
+    assert labels(zoo / "x.tych") == (
+        ["ant", "cat", "ewe"],
+        {"ant/1": 0, "cat/2": 1, "ewe/1": 2} | dict.fromkeys(_clashing(zoo), 1),
+    )
+
+
+def _clashing(zoo):
+    """Keys of the same names in two trees."""
+    return ("/".join((zoo / part / "cat/1.png").parts[1:]) for part in ("train", "val"))
+
+
+def test_shards_and_resumed_runs_have_the_labels_of_the_whole(zoo):
+    args = ("encode", zoo / "train", "--label-folders", *LOSSLESS)
+    invoke(*args, "-o", zoo / "whole.tych")
+    for number in (1, 2):
+        invoke(*args, "-o", zoo / f"{number}.tych", f"--shard={number}/2")
+    invoke("cat", zoo / "1.tych", zoo / "2.tych", "-o", zoo / "parts.tych")
+    invoke("encode", zoo / "train" / "ant", "-o", zoo / "other.tych", *LOSSLESS)
+    invoke(*args, "-o", zoo / "1.tych", "--resume")
+    for name in ("parts", "1"):
+        assert labels(zoo / f"{name}.tych") == labels(zoo / "whole.tych")
+    before = (zoo / "1.tych").read_bytes()
+    for other in ("1", "other"):
+        result = invoke(
+            "encode", zoo / "val", "-o", zoo / f"{other}.tych", "--append", "--label-folders", code=2
+        )
+        assert "labels of other folders, or none" in result.stderr
+    assert (zoo / "1.tych").read_bytes() == before
+
+
+def test_datasets_give_labels_of_folders(zoo):
+    from triptych.interop.torch import TriptychDataset
+
+    invoke("encode", zoo / "train", "-o", zoo / "x.tych", "--label-folders", *LOSSLESS)
+    assert [label for _, label in TriptychDataset(zoo / "x.tych", fields=("image", "label"))] == [0, 1, 1]
+
+
 def test_a_shard_is_resumed(tmp_path, run, many):
     path = tmp_path / "x.tych"
     args = ("encode", many, "-o", path, "--resume", "--shard", "2/3", "--json", *LOSSLESS)
@@ -558,6 +627,25 @@ def test_a_collection_gets_the_panel_of_fewest_bytes_and_info_says_why(tmp_path)
     assert "the fewest bytes an image at 34.00 dB (kmeans " in why
     assert "6 of 6 images tried" in why
     assert f"auto: {why}" in invoke("info", tmp_path / "auto.tych").output
+
+
+@pytest.mark.parametrize(("n_drawn", "mode"), [(1, "pca"), (8, "kmeans")])
+def test_a_collection_of_large_pictures_is_judged_by_most_of_them(tmp_path, n_drawn, mode):
+    """The first is of the other kind."""
+    y, x = np.mgrid[:800, :800]
+    random = np.random.default_rng(0)
+    kinds = ["drawn", *["taken"] * 8] if n_drawn == 1 else ["taken", *["drawn"] * 8]
+    for number, kind in enumerate(kinds):
+        pixels = np.stack([x // 100 * 30, y // 100 * 30, 0 * x + number], axis=2).astype(np.uint8)
+        if kind == "taken":
+            pixels += random.integers(0, 20, pixels.shape, np.uint8)
+        Image.fromarray(pixels[: 800 if number == 0 else 300]).save(tmp_path / f"{number}.bmp")
+    invoke("encode", tmp_path, "-o", tmp_path / "x.tych", "--effort", "fast")
+    with tp.Reader(tmp_path / "x.tych") as reader:
+        assert {reader.info(i)["mode"] for i in range(9)} == {mode}
+        assert f"auto: {reader.metadata['auto']}" in invoke("info", tmp_path / "x.tych").output
+        assert reader.metadata["auto"].startswith(f"{mode}: ")
+        assert reader.metadata["auto"].endswith("; 9 of 9 images tried")
 
 
 def test_shards_choose_as_the_whole_does(tmp_path):

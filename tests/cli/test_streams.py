@@ -80,7 +80,7 @@ def test_index(tmp_path, run, stream, one, folder):
     run("index", stream)
     assert stream.read_bytes() == (tmp_path / "new.tych").read_bytes() != plain
     assert len(tp.Reader(stream.read_bytes())) == 5
-    assert tp.verify(stream).frames == {"IMAGES": 5, "INDEX": 1}
+    assert tp.verify(stream).frames == {"META": 1, "IMAGES": 5, "INDEX": 1}
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=12, deadline=None)

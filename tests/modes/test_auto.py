@@ -7,7 +7,7 @@ import pytest
 import triptych as tp
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from triptych.modes.auto import weigh_modes
+from triptych.modes.auto import look_at, weigh_modes
 from triptych.options import Options
 
 
@@ -26,6 +26,10 @@ def texture(seed, side=32):
     y, x = np.mgrid[:side, :side]
     field = 128 + 60 * np.sin(x / 5 + seed) + 40 * np.cos(y / 7)
     return np.clip(field[:, :, None] + random.normal(0, 9, (side, side, 3)), 0, 255).astype(np.uint8)
+
+
+def weigh(pictures, **options):
+    return weigh_modes(list(map(look_at, pictures)), Options(**options))
 
 
 def psnr(a, b):
@@ -66,14 +70,14 @@ def test_a_target_out_of_reach_of_one_panel_is_met_by_the_other():
 
 def test_a_collection_goes_to_the_panel_of_most_of_it():
     sprites = [texture(i) // 128 * 128 for i in range(5)]
-    assert weigh_modes([*sprites, texture(9)], Options()).mode == "kmeans"
-    assert weigh_modes([*map(texture, range(5)), sprites[0]], Options()).mode == "pca"
+    assert weigh([*sprites, texture(9)]).mode == "kmeans"
+    assert weigh([*map(texture, range(5)), sprites[0]]).mode == "pca"
 
 
 def test_a_collection_of_soft_icons_is_weighed_at_what_the_quality_gives():
     sheets = [np.concatenate([icon(5 * i + j, 48) for j in range(5)]) for i in range(4)]
     assert all(len(np.unique(sheet.reshape(-1, 3), axis=0)) > 256 for sheet in sheets)
-    found = weigh_modes(sheets, Options(quality=40))
+    found = weigh(sheets, quality=40)
     assert found.mode == "kmeans"
     assert set(found.costs) == {"kmeans", "pca"}
     assert found.costs["kmeans"] < found.costs["pca"]
@@ -83,7 +87,7 @@ def test_a_collection_of_soft_icons_is_weighed_at_what_the_quality_gives():
 
 @pytest.mark.parametrize("option", [{"n_colors": 9}, {"lossless": True}, {"dither": True}])
 def test_an_option_of_one_panel_decides(option):
-    assert weigh_modes([texture(1), texture(2)], Options(**option)).mode == "kmeans"
+    assert weigh([texture(1), texture(2)], **option).mode == "kmeans"
 
 
 @pytest.mark.parametrize("channels", [2, 4])

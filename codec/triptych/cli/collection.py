@@ -11,60 +11,64 @@ from __future__ import annotations
 
 import os
 import warnings
+from bisect import bisect_left
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
-from triptych.cli.failures import CommandError, Failures, complain
+from triptych.cli.failures import CommandError, Failures, UsageFailure, complain
 from triptych.cli.inputs import UNREADABLE, Input, Inputs, Picture, load_all
 from triptych.cli.meter import Meter
 from triptych.errors import DictionaryMismatch, FormatError, TriptychError, Truncated
 
 if TYPE_CHECKING:
     from triptych.dictionary import Dictionary
-    from triptych.images import Pixels
     from triptych.interop.engine import Engine
     from triptych.interop.pictures import Metadata
     from triptych.writer import Writer
 
 CHECKPOINT_SECONDS = 10.0
 """With `--resume`, what is written is made durable so often. No byte depends on it."""
-SAMPLE_IMAGES, SAMPLE_PIXELS = 32, 1 << 18
-"""A collection is judged by so many images, evenly spaced, while they have no more pixels together."""
+SAMPLE_IMAGES, SAMPLE_PIXELS = 32, 1 << 19
+"""A collection is judged by so many images, evenly spaced, and measured by so many pixels of all of them."""
 
 
 def choose_panel(inputs: Inputs, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Choose the panel of a collection; give the options for it, and metadata that say why if it was weighed.
+    """Choose the panel of a collection; give the options for it, and metadata that say why.
 
     It is the same for every shard, and when a run is resumed, as it depends on all inputs alone.
     """
     from triptych.images import MODES
-    from triptych.modes.auto import weigh_modes
+    from triptych.modes.auto import Look, look_at, weigh_modes
     from triptych.options import make_options
 
-    if make_options(options).of_palettes is not None:
+    made = make_options(options)
+    if made.of_palettes is not None:
         return options | {"mode": "kmeans"}, None
-    sample: list[Pixels] = []
+    sample: list[Look] = []
     n_pixels, n = 0, min(SAMPLE_IMAGES, len(inputs))
+    # So many bytes are for a whole image: some are measured then, and not a part of each.
+    most = None if made.target_size is not None else SAMPLE_PIXELS // n
     for each in (inputs[i * len(inputs) // n] for i in range(n)):
         with suppress(*UNREADABLE):
             if not os.path.isfile(each.path):  # what can be read once only is left for the encoder
                 continue
             pixels = each.load().pixels
+            if pixels.shape[2] > len(MODES):
+                return options, None
             n_pixels += pixels[:, :, 0].size
-            if sample and n_pixels > SAMPLE_PIXELS:
+            if most is None and sample and n_pixels > SAMPLE_PIXELS:
                 break
-            sample.append(pixels)
-    if not sample or any(pixels.shape[2] > len(MODES) for pixels in sample):
+            sample.append(look_at(pixels, most))
+    if not sample:
         return options, None
-    weighed = weigh_modes(sample, make_options(options))
+    weighed = weigh_modes(sample, made)
     chosen = options | {"mode": weighed.mode}
     if weighed.mode == "kmeans" and weighed.psnr is not None:
         chosen = {name: value for name, value in chosen.items() if name != "quality"}
         chosen["target_psnr"] = weighed.psnr
-    if not weighed.costs:
-        return chosen, None
     return chosen, {"auto": f"{weighed}; {len(sample)} of {len(inputs):,} images tried"}
 
 
@@ -119,7 +123,9 @@ class Collection:
     """Inputs to be encoded into one stream, and what became of them.
 
     `target` is a path or stdout, `options` the Writer's without threads and executor, `engine` an address,
-    `about` the metadata of the stream.
+    `about` the metadata of the stream. A label is the number of an image's directory among `classes`. A part
+    (`is_part`) that no image gets into is an empty stream, so that all parts can be joined; else there is no
+    stream without images.
     """
 
     inputs: Inputs
@@ -130,10 +136,13 @@ class Collection:
     metadata: bool = True
     append: bool = False
     resume: bool = False
+    is_part: bool = False
     engine: str | None = None
     about: dict[str, Any] | None = None
+    classes: Sequence[str] | None = None
     failures: Failures = field(default_factory=Failures)
     n_written: int = 0
+    _next_lost: int = 0
 
     def encode(self) -> Meter:
         """Encode all; give the figures of the run."""
@@ -157,9 +166,9 @@ class Collection:
                     if self.resume and meter.seconds - saved >= CHECKPOINT_SECONDS:
                         saved = meter.seconds
                         writer.checkpoint()
-                if not self.inputs:  # an empty shard is an empty stream; a resumed one may want its index
-                    writer = self._open_writer(engine)
-                if writer is not None and (self.n_written or not self.inputs):
+                if self.is_part or not self.inputs:  # a stream that is resumed may want its index
+                    writer = writer or self._open_writer(engine)
+                if writer is not None and (self.n_written or self.is_part or not self.inputs):
                     writer.close()
             except BaseException:
                 if self.resume and writer is not None:
@@ -194,22 +203,31 @@ class Collection:
 
     def _news(self) -> dict[str, Any] | None:
         """Give the metadata that the stream does not have yet."""
-        if self.about is None or not (self.append or self.resume):
-            return self.about
+        about = dict(self.about or {})
+        if self.classes is not None:
+            about["classes"] = list(self.classes)
+        if not (self.append or self.resume):
+            return about or None
         from triptych.reader import Reader
 
+        known: dict[str, Any] = {}
         with suppress(TriptychError, OSError), Reader(self.target, damage="skip") as reader:
-            if self.about.items() <= reader.metadata.items():
-                return None
-        return self.about
+            known = reader.metadata
+            if len(reader) and self.classes is not None and known.get("classes") != about["classes"]:
+                raise UsageFailure(
+                    f"--label-folders: {self.target} has labels of other folders, or none, so that numbers "
+                    "would mean two things; encode into another stream"
+                )
+        return None if about.items() <= known.items() else about
 
     def _write(self, writer: Writer, each: Input, picture: Picture) -> None:
         """Hand over an image; count it, or the failure that is its own."""
         from triptych.jobs import OF_IMAGES
 
         metadata: Metadata = picture.metadata if self.metadata else {}
+        label = None if self.classes is None else bisect_left(self.classes, each.folder)
         try:
-            writer.write(picture.pixels, key=each.key or None, **metadata)
+            writer.write(picture.pixels, key=each.key or None, label=label, **metadata)
         except OF_IMAGES as error:
             self.failures.add(each.name, error)
         except DictionaryMismatch as error:
@@ -222,5 +240,7 @@ class Collection:
     def _lose(self, keys: list[str | None], error: TriptychError) -> None:
         """Count the images of a frame that was to be written, and is not."""
         self.n_written -= len(keys)
-        for key in keys:
-            self.failures.add(self.inputs.find(key or "").name, error)
+        for key in keys:  # in the order of the inputs, so that none is looked at twice
+            number = self.inputs.find(key or "", self._next_lost)
+            self._next_lost = number + 1
+            self.failures.add(self.inputs[number].name, error)

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 @click.option("--shard", type=opt.parse_shard, metavar="I/N", help="Only the I-th of N runs of the inputs.")
 @click.option("--engine", metavar="ADDRESS", help="Encode on a cluster: dask://HOST:PORT. -j is for reading.")
 @click.option("--mode", metavar="MODE", help="kmeans, pca, ae, gan, or auto (the default).")
+@click.option(
+    "--label-folders", is_flag=True, help="Label each image with the number of its folder, by name from 0."
+)
 @click.option("--per-image", is_flag=True, help="Mode auto: choose for each image, not for all together.")
 @opt.shared_options
 @click.option("--tune", type=click.Choice(["visual", "psnr"]), help="PCA: for eyes (the default), or PSNR.")
@@ -54,6 +57,7 @@ def encode_command(
     engine: str | None,
     dictionary: str | None,
     per_image: bool,
+    label_folders: bool,
     threads: int,
     metadata: bool,
     as_json: bool,
@@ -76,6 +80,10 @@ def encode_command(
 
     With --shard each of N machines encodes its own part of the same inputs; cat of the N streams, in order,
     holds what one run would.
+
+    With --label-folders, as data for training often lie: an image's label is the number of the directory that
+    it lies in, among the names of all that inputs lie in, sorted. The names are in the stream's metadata, as
+    "classes".
     """
     if as_json and output == STDOUT:
         raise UsageFailure("--json and -o - both write to stdout")
@@ -98,6 +106,7 @@ def encode_command(
         is_auto = given_options.get("mode", "auto") == "auto"
         if is_auto and book is None and len(inputs) > 1 and not per_image:
             given_options, about = choose_panel(inputs, given_options)
+        classes = inputs.folders() if label_folders else None
         inputs, n_skipped = select_inputs(inputs, shard, output if resume else None)
         job = Collection(
             inputs,
@@ -108,14 +117,16 @@ def encode_command(
             metadata=metadata,
             append=append,
             resume=resume,
+            is_part=shard is not None,
             engine=engine,
             about=about,
+            classes=classes,
         )
         meter = job.encode()
     if as_json:
         report: dict[str, Any] = {"output": output, "images": job.n_written, "skipped": n_skipped}
         report |= {"failed": job.failures.names} | meter.figures(job.n_written)
-        if Path(output).is_file() and (job.n_written or not job.failures.names):
+        if Path(output).is_file() and (job.n_written or job.is_part or not job.failures.names):
             report["bytes"] = Path(output).stat().st_size
         print_json(report)
     job.failures.exit(job.n_written)

@@ -61,6 +61,11 @@ class Input(NamedTuple):
         """How messages call it."""
         return "stdin" if self.path == STDIN else self.path
 
+    @property
+    def folder(self) -> str:
+        """The name of the directory that it lies in, as UTF-8: see `_key`."""
+        return _in_utf8(os.path.basename(os.path.dirname(os.path.abspath(self.path))))
+
     def load(self) -> Picture:
         """Read the image; the first frame, where there are several.
 
@@ -92,10 +97,10 @@ class Input(NamedTuple):
             raise InvalidImage("not an image that Pillow reads") from None
         except Image.DecompressionBombError as error:
             raise LimitExceeded(str(error)) from None
-        except (SyntaxError, ValueError, EOFError) as error:  # what Pillow raises for damaged files
-            if isinstance(error, (InvalidImage, LimitExceeded)):
-                raise
-            raise InvalidImage(f"cannot be read: {error}") from error
+        except UNREADABLE:
+            raise
+        except Exception as error:  # there is hardly one that no plugin of Pillow raises for some file
+            raise InvalidImage(f"cannot be read: {str(error) or type(error).__name__}") from error
 
 
 def _load_array(path: str) -> Pixels:
@@ -132,9 +137,16 @@ class Inputs(Sequence[Input]):
             return Inputs(self._paths[index], self._keys[index])
         return Input(self._paths[index], self._keys[index])
 
-    def find(self, key: str) -> Input:
-        """Give the first that has this key."""
-        return self[self._keys.index(key)]
+    def find(self, key: str, start: int = 0) -> int:
+        """Give the number of the first input from `start` on, or else of all, that has this key."""
+        try:
+            return self._keys.index(key, start)
+        except ValueError:
+            return self._keys.index(key)
+
+    def folders(self) -> list[str]:
+        """Give the names of the directories that inputs lie in, sorted, each once."""
+        return sorted({each.folder for each in self})
 
     def select(self, wanted: Callable[[str], bool]) -> Inputs:
         """Give those of which the key is wanted."""
@@ -218,7 +230,11 @@ def _key(path: str, root: int, level: int) -> str:
     else:
         inside = path[root:].replace(os.sep, "/")
         key = inside if level else os.path.splitext(inside)[0]
-    return key if key.isascii() else key.encode("utf-8", "backslashreplace").decode()
+    return _in_utf8(key)
+
+
+def _in_utf8(name: str) -> str:
+    return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode()
 
 
 def _plain(path: str) -> str:

@@ -25,7 +25,7 @@ from triptych.modes.base import Mode, check_bands
 from triptych.modes.registry import get_mode
 from triptych.options import Options
 
-__all__ = ["Weighed", "choose_mode", "may_be_drawn", "measure_panel", "weigh_modes"]
+__all__ = ["Look", "Weighed", "choose_mode", "look_at", "may_be_drawn", "measure_panel", "weigh_modes"]
 
 FEW_COLORS = 256
 SAMPLE = 1 << 14
@@ -42,7 +42,29 @@ def choose_mode(pixels: Pixels, options: Options, dictionary: Dictionary | None)
         return get_mode(options.mode)
     if dictionary is not None:
         return get_mode({"palette": "kmeans", "network": "ae"}.get(dictionary.kind, "pca"))
-    return get_mode(weigh_modes([pixels], options).mode)
+    if options.of_palettes is None and options.target_size is None and options.target_psnr is None:
+        return get_mode("kmeans" if _has_few_colors(pixels) else "pca")
+    return get_mode(weigh_modes([look_at(pixels)], options).mode)
+
+
+class Look(NamedTuple):
+    """What a picture is judged by: its colours, and pixels, (height, width, 1 to 4), to be measured."""
+
+    has_few_colors: bool
+    is_plain: bool
+    pixels: Pixels
+
+
+def look_at(pixels: Pixels, most: int | None = None) -> Look:
+    """Look at a picture; `most`: how many pixels from its middle are measured."""
+    height, width = pixels.shape[:2]
+    window = pixels
+    if most is not None and height * width > most:
+        n_rows = min(height, max(math.isqrt(most), most // width))
+        n_columns = min(width, most // n_rows)
+        top, left = (height - n_rows) // 2, (width - n_columns) // 2
+        window = pixels[top : top + n_rows, left : left + n_columns].copy()  # so that the rest is let go
+    return Look(_has_few_colors(pixels), _is_plain(pixels), window)
 
 
 class Weighed(NamedTuple):
@@ -63,28 +85,27 @@ class Weighed(NamedTuple):
         return f"{self.mode}: {self.why}{f' ({costs})' if costs else ''}"
 
 
-def weigh_modes(sample: Sequence[Pixels], options: Options) -> Weighed:
-    """Choose the panel for pictures, (height, width, 1 to 4) each, without a dictionary.
+def weigh_modes(sample: Sequence[Look], options: Options) -> Weighed:
+    """Choose the panel for pictures without a dictionary.
 
-    One picture without a target is decided by its colours alone. Several are drawn or taken by what most of
-    them are; where they were taken, the k-means panel is asked for the PSNR that the quality gives under PCA,
-    since icons with soft edges have many colours and are drawn all the same.
+    Without a target they are drawn or taken by what most of them are; where they were taken, the k-means
+    panel is asked for the PSNR that the quality gives under PCA, since icons with soft edges have many
+    colours and are drawn all the same.
     """
     if options.of_palettes is not None:
         return Weighed("kmeans", "an option that only k-means has")
     if options.target_size is not None:
         return _weigh_at_size(sample, options)
     if options.target_psnr is None:
-        few = sum(map(_has_few_colors, sample))
+        few = sum(look.has_few_colors for look in sample)
         if 2 * few >= len(sample):
             return Weighed("kmeans", f"few colours, kept exactly ({few} of {len(sample)} pictures)")
-    if options.target_psnr is None and len(sample) == 1:
-        return Weighed("pca", "many colours")
-    if not may_be_drawn(sample):
-        return _of_many_colors(sample, options)
+    pictures = [look.pixels for look in sample]
+    if not _are_plain(sample):
+        return _of_many_colors(pictures, options)
     psnr, costs = options.target_psnr, {}
     for mode in ("pca", "kmeans"):
-        tried = measure_panel(mode, sample, options)
+        tried = measure_panel(mode, pictures, options)
         if tried is not None:
             costs[mode] = tried[0]
             if psnr is None:
@@ -94,15 +115,16 @@ def weigh_modes(sample: Sequence[Pixels], options: Options) -> Weighed:
     return Weighed(best, f"the fewest bytes an image at {psnr:.2f} dB", psnr, costs)
 
 
-def _weigh_at_size(sample: Sequence[Pixels], options: Options) -> Weighed:
+def _weigh_at_size(sample: Sequence[Look], options: Options) -> Weighed:
     """Choose the panel that shows pictures best in so many bytes for each."""
-    if not may_be_drawn(sample):
-        return _of_many_colors(sample, options)
+    pictures = [look.pixels for look in sample]
+    if not _are_plain(sample):
+        return _of_many_colors(pictures, options)
     shown: dict[str, float] = {}
     for mode in ("kmeans", "pca"):
-        each = [measure_panel(mode, [pixels], options) for pixels in sample]
+        each = [measure_panel(mode, [pixels], options) for pixels in pictures]
         reached = [tried[1] for tried in each if tried]
-        if len(reached) == len(sample):
+        if len(reached) == len(pictures):
             shown[mode] = sum(reached) / len(reached)
     mode = max(shown, key=shown.__getitem__, default="pca")
     return Weighed(mode, f"the highest PSNR in {options.target_size:,} bytes an image", None, shown)
@@ -151,12 +173,17 @@ def measure_panel(mode_name: str, sample: Sequence[Pixels], options: Options) ->
 
 def may_be_drawn(sample: Sequence[Pixels]) -> bool:
     """Say whether a palette may serve most pictures."""
-    n_plain = 0
-    for pixels in sample:
-        flat = pixels.reshape(-1, pixels.shape[2])
-        part = flat[:: max(1, len(flat) // SAMPLE)]
-        n_plain += _n_colors(part) * MANY_COLORS <= len(part) + FEW_COLORS
-    return 2 * n_plain >= len(sample)
+    return 2 * sum(map(_is_plain, sample)) >= len(sample)
+
+
+def _are_plain(sample: Sequence[Look]) -> bool:
+    return 2 * sum(look.is_plain for look in sample) >= len(sample)
+
+
+def _is_plain(pixels: Pixels) -> bool:
+    flat = pixels.reshape(-1, pixels.shape[2])
+    part = flat[:: max(1, len(flat) // SAMPLE)]
+    return _n_colors(part) * MANY_COLORS <= len(part) + FEW_COLORS
 
 
 def _check_bands(shape: Shape, mode: str, dictionary: Dictionary | None) -> None:
