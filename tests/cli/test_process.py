@@ -23,12 +23,14 @@ def run(*args, **kwargs):
 
 
 def test_help_is_quick_and_light():
-    begin = time.perf_counter()
-    result = run("--help")
-    seconds = time.perf_counter() - begin
-    assert result.returncode == 0
-    assert b"encode" in result.stdout
-    assert seconds < 1.5  # 0.1 on an idle machine
+    seconds = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        result = run("--help")
+        seconds.append(time.perf_counter() - begin)
+        assert result.returncode == 0
+        assert b"encode" in result.stdout
+    assert min(seconds) < 1  # 0.1 on an idle machine
     code = (
         "import sys\n"
         "from triptych.cli import group\n"

@@ -47,14 +47,14 @@ BOMBS = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs(name):
-    began = time.perf_counter()
+    began = time.process_time()
     for damage in ("raise", "skip"):
         with pytest.raises(tp.LimitExceeded) as caught:
             list(tp.Reader(BOMBS[name], damage=damage))
         assert (caught.value.offset, caught.value.frame) == (16, 0)
     with pytest.raises(tp.LimitExceeded):
         tp.Reader(BOMBS[name])[0:]
-    assert time.perf_counter() - began < 0.2
+    assert time.process_time() - began < 0.2
 
 
 def test_nested_json_is_an_invalid_frame():
@@ -214,11 +214,11 @@ def test_a_million_images_open_fast():
     payload = struct.pack("<III", n, 0, n) + frames.tobytes() + keys.tobytes()
     payload += struct.pack("<IQ8s", length, offset, b"TYCINDEX")
     stream = STREAM_HEADER + bytes(24 * n) + build_frame_header(FrameType.INDEX, 0, payload) + payload
-    began = time.perf_counter()
+    began = time.process_time()
     reader = tp.Reader(stream)
     assert len(reader) == n
     assert "nobody" not in reader
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_a_part_has_32_bits_for_its_images():
