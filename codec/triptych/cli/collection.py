@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
 from triptych.cli.failures import CommandError, Failures, UsageFailure, complain
-from triptych.cli.inputs import UNREADABLE, Input, Inputs, Picture, load_all
+from triptych.cli.inputs import UNREADABLE, Input, Inputs, Picture, limiting_pillow, load_all
 from triptych.cli.meter import Meter
 from triptych.errors import DictionaryMismatch, FormatError, TriptychError, Truncated
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from triptych.dictionary import Dictionary
     from triptych.interop.engine import Engine
     from triptych.interop.pictures import Metadata
+    from triptych.limits import Limits
     from triptych.writer import Writer
 
 CHECKPOINT_SECONDS = 10.0
@@ -52,7 +53,7 @@ def choose_panel(inputs: Inputs, options: dict[str, Any]) -> tuple[dict[str, Any
     # So many bytes are for a whole image: some are measured then, and not a part of each.
     most = None if made.target_size is not None else SAMPLE_PIXELS // n
     for each in (inputs[i * len(inputs) // n] for i in range(n)):
-        with suppress(*UNREADABLE):
+        with suppress(*UNREADABLE), limiting_pillow(inputs.limits):
             if not os.path.isfile(each.path):  # what can be read once only is left for the encoder
                 continue
             pixels = each.load().pixels
@@ -83,7 +84,7 @@ def select_inputs(inputs: Inputs, shard: tuple[int, int] | None, resumed: str | 
         inputs = inputs[len(inputs) * (number - 1) // count : len(inputs) * number // count]
     if resumed is None:
         return inputs, 0
-    left = Counter(_keys_of(resumed))
+    left = Counter(_keys_of(resumed, inputs.limits))
 
     def is_new(key: str) -> bool:
         if left.get(key, 0) == 0:
@@ -95,12 +96,12 @@ def select_inputs(inputs: Inputs, shard: tuple[int, int] | None, resumed: str | 
     return new, len(inputs) - len(new)
 
 
-def _keys_of(stream: str) -> list[str]:
+def _keys_of(stream: str, limits: Limits) -> list[str]:
     """Give the keys of a stream that may be torn, or not there; one that is damaged otherwise is refused."""
     from triptych.reader import Reader
 
     try:
-        with Reader(stream, damage="skip") as reader:
+        with Reader(stream, limits, damage="skip") as reader:
             keys = reader.keys()
         size = os.path.getsize(stream)
     except (FileNotFoundError, Truncated):
@@ -211,7 +212,8 @@ class Collection:
         from triptych.reader import Reader
 
         known: dict[str, Any] = {}
-        with suppress(TriptychError, OSError), Reader(self.target, damage="skip") as reader:
+        limits = self.inputs.limits
+        with suppress(TriptychError, OSError), Reader(self.target, limits, damage="skip") as reader:
             known = reader.metadata
             if len(reader) and self.classes is not None and known.get("classes") != about["classes"]:
                 raise UsageFailure(

@@ -19,6 +19,7 @@ from triptych.cli.streams import select_images, stream_name, stream_source
 
 if TYPE_CHECKING:
     from triptych.images import Pixels
+    from triptych.limits import Limits
     from triptych.reader import Reader
 
 _Decoded = tuple[dict[str, Any], "Pixels"]
@@ -52,6 +53,7 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
 @opt.only_option
 @opt.dictionaries_option
 @opt.force_option
+@opt.limits_option
 @opt.threads_option
 @opt.json_option
 def decode_command(
@@ -63,6 +65,7 @@ def decode_command(
     only: tuple[str, ...],
     dictionaries: tuple[str, ...],
     force: bool,
+    limits: Limits,
     threads: int,
     as_json: bool,
 ) -> None:
@@ -85,6 +88,7 @@ def decode_command(
         stream_source(stream, seekable=bool(only)) as source,
         Reader(
             source,
+            limits,
             dictionary=dictionaries or None,
             damage="skip",
             threads=threads,

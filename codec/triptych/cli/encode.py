@@ -17,6 +17,7 @@ from triptych.cli.outputs import STDOUT, stream_target
 
 if TYPE_CHECKING:
     from triptych.dictionary import Dictionary
+    from triptych.limits import Limits
 
 
 @click.command("encode")
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 @click.option("-D", "--dictionary", metavar="DICT", help="What the images share: file, id or name.")
 @click.option("--embed/--no-embed", default=None, help="Put the dictionary into the stream, or only name it.")
 @click.option("--frame-images", type=click.IntRange(1), metavar="N", help="Images in one frame.")
+@opt.limits_option
 @opt.threads_option
 @click.option("--metadata/--no-metadata", default=True, help="Carry EXIF, ICC and XMP over (the default).")
 @opt.json_option
@@ -58,6 +60,7 @@ def encode_command(
     dictionary: str | None,
     per_image: bool,
     label_folders: bool,
+    limits: Limits,
     threads: int,
     metadata: bool,
     as_json: bool,
@@ -91,13 +94,13 @@ def encode_command(
         for given, name in ((append, "--append"), (force, "--force"), (output == STDOUT, "-o -")):
             if given:
                 raise UsageFailure(f"--resume continues the stream at OUT, and does not go with {name}")
-    inputs = collect_images(images, filelist)
+    inputs = collect_images(images, filelist, limits)
     if len(inputs) == 1 and not (append or resume or os.path.isdir(images[0] if images else "")):
-        inputs = Inputs([inputs[0].path], [""])
+        inputs = Inputs([inputs[0].path], [""], limits)
     target = stream_target(output, force or resume, append=append)
     if len(inputs) > 1 and options["target_size"] is not None and options["frame_images"] is not None:
         raise UsageFailure("--frame-images: with --target-size, each image has a frame of its own")
-    given_options = opt.given_options(**options)
+    given_options = opt.given_options(limits=limits, **options)
     with cold_kernel_notice(), naming("stdout" if output == STDOUT else output):
         from triptych.options import make_options
 

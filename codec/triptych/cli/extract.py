@@ -27,8 +27,14 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", required=True, metavar="OUT.tych", help="The stream; - is stdout.")
 @opt.dictionaries_option
 @opt.force_option
+@opt.limits_option
 def extract_command(
-    stream: str, only: tuple[str, ...], output: str, dictionaries: tuple[str, ...], force: bool
+    stream: str,
+    only: tuple[str, ...],
+    output: str,
+    dictionaries: tuple[str, ...],
+    force: bool,
+    limits: Limits,
 ) -> None:
     """Copy some images of a stream into another, in the order of the stream.
 
@@ -38,7 +44,6 @@ def extract_command(
     if not only:
         raise UsageFailure("say which images: --only KEY or --only INDEX")
     from triptych.dictionary import Shelf, iterate_dictionaries
-    from triptych.limits import DEFAULT
     from triptych.part import PartWriter
     from triptych.reader import Reader
     from triptych.sink import open_sink
@@ -47,17 +52,17 @@ def extract_command(
     failures = Failures()
     name = stream_name(stream)
     with cold_kernel_notice(), naming(name), stream_source(stream, seekable=True) as source:
-        with Reader(source, dictionary=dictionaries or None) as reader:
+        with Reader(source, limits, dictionary=dictionaries or None) as reader:
             wanted = set(select_images(reader, only, failures))
         if not wanted:
             failures.exit(0)
-        shelf = Shelf(iterate_dictionaries(dictionaries or None, DEFAULT), DEFAULT)
+        shelf = Shelf(iterate_dictionaries(dictionaries or None, limits), limits)
         with naming(output):
             sink = open_sink(target)
         try:
             with naming(output):
-                writer = PartWriter(sink, DEFAULT)
-            for item in _select_items(source, wanted, shelf, DEFAULT):
+                writer = PartWriter(sink, limits)
+            for item in _select_items(source, wanted, shelf, limits):
                 with naming(output):
                     _copy_item(item, writer)
             with naming(output):
@@ -125,6 +130,7 @@ def _recode(item: Item, picked: Sequence[int], shelf: Shelf, limits: Limits) -> 
         lossless=True,
         embed=isinstance(item.reference, Dictionary),
         frame_images=len(picked),
+        limits=limits,
         threads=1,
     ) as writer:
         for number in picked:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from triptych.errors import (
 
 FAILED, USAGE, CORRUPT, MISSING, LIMIT = 1, 2, 3, 4, 5
 
+_OF_PIXELS = re.compile(r"Limits\.(pixels_per_image|decoded_bytes)")
 _EXPECTED = (TriptychError, OSError, MemoryError, ImportError)
 
 
@@ -51,7 +53,10 @@ def cause(error: BaseException) -> str:
         return "no such file or directory"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror[0].lower() + error.strerror[1:]
-    return " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, LimitExceeded) and _OF_PIXELS.search(text):
+        text += "; --max-pixels allows more"
+    return text
 
 
 class CommandError(click.ClickException):

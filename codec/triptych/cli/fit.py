@@ -15,7 +15,7 @@ from triptych.cli import options as opt
 from triptych.cli.collection import select_inputs
 from triptych.cli.console import cold_kernel_notice, plural, print_json, progress
 from triptych.cli.failures import CommandError, Failures, UsageFailure, naming
-from triptych.cli.inputs import Input, collect_images, load_all
+from triptych.cli.inputs import Inputs, collect_images, load_all
 from triptych.cli.outputs import STDOUT, stream_target
 from triptych.errors import InvalidImage
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from triptych.dictionary import Dictionary
     from triptych.fit import CollectionStatistics
     from triptych.images import Pixels
+    from triptych.limits import Limits
 
 _MODES_OF = (
     dict.fromkeys(("n_colors", "keep"), ("kmeans",))
@@ -76,6 +77,7 @@ _MODES_OF = (
     metavar="DIR",
     help="ae, gan: keep the state of training here; the same command goes on from it.",
 )
+@opt.limits_option
 @opt.threads_option
 @opt.json_option
 def fit_command(
@@ -91,6 +93,7 @@ def fit_command(
     dictionary: str | None,
     core_seconds: float | None,
     checkpoint: str | None,
+    limits: Limits,
     threads: int,
     as_json: bool,
     **options: Any,
@@ -127,7 +130,9 @@ def fit_command(
                 raise UsageFailure(f"--merge: takes files of statistics, and no {name}")
         if not images:
             raise UsageFailure("--merge: name files that --stats-only wrote")
-    inputs: Sequence[Input] = [] if merge else select_inputs(collect_images(images, filelist), shard, None)[0]
+    inputs = Inputs([], [])
+    if not merge:
+        inputs, _ = select_inputs(collect_images(images, filelist, limits), shard, None)
     target = stream_target(output, force)
     from triptych.fit import CollectionStatistics, fit
     from triptych.options import make_options
@@ -163,9 +168,9 @@ def fit_command(
                 result = merged if stats_only else merged.fit(threads=threads, **given)
             elif stats_only:
                 result = CollectionStatistics(mode)
-                result.update(pictures, **workers)
+                result.update(pictures, limits=limits, **workers)
             else:
-                result = fit(mode, pictures, **given, **workers)
+                result = fit(mode, pictures, limits=limits, **given, **workers)
         except InvalidImage as error:
             raise CommandError(output if taken is None else taken, error) from error
         data = result.to_bytes()

@@ -15,14 +15,18 @@ from triptych.cli.streams import stream_name, stream_source
 
 if TYPE_CHECKING:
     from triptych.framing import Damage
+    from triptych.limits import Limits
     from triptych.scan import Reference
 
 
 @click.command("info")
 @click.argument("streams", nargs=-1, required=True, metavar="IN.tych...")
 @opt.dictionaries_option
+@opt.limits_option
 @opt.json_option
-def info_command(streams: tuple[str, ...], dictionaries: tuple[str, ...], as_json: bool) -> None:
+def info_command(
+    streams: tuple[str, ...], dictionaries: tuple[str, ...], limits: Limits, as_json: bool
+) -> None:
     """Say what a stream holds, without decoding pixels.
 
     bpp is the bits per pixel of the image's frame. PSNR is what the encoder noted; exact: no pixel differs.
@@ -31,7 +35,7 @@ def info_command(streams: tuple[str, ...], dictionaries: tuple[str, ...], as_jso
     n_damaged = 0
     for stream in streams:
         try:
-            facts = _describe(stream, dictionaries)
+            facts = _describe(stream, dictionaries, limits)
         except Exception as error:
             if not is_expected(error):
                 raise
@@ -49,15 +53,14 @@ def info_command(streams: tuple[str, ...], dictionaries: tuple[str, ...], as_jso
     failures.exit(len(streams) - len(failures.names))
 
 
-def _describe(stream: str, dictionaries: tuple[str, ...]) -> dict[str, Any]:
+def _describe(stream: str, dictionaries: tuple[str, ...], limits: Limits) -> dict[str, Any]:
     from triptych.describe import describe_images
     from triptych.dictionary import Shelf, iterate_dictionaries
     from triptych.framing import HEADER_LEN, FrameType
-    from triptych.limits import DEFAULT
     from triptych.scan import scan
     from triptych.source import open_source
 
-    shelf = Shelf(iterate_dictionaries(dictionaries or None, DEFAULT), DEFAULT)
+    shelf = Shelf(iterate_dictionaries(dictionaries or None, limits), limits)
     lost: list[Damage] = []
     frames: Counter[str] = Counter()
     known: dict[str, dict[str, Any]] = {}
@@ -68,7 +71,7 @@ def _describe(stream: str, dictionaries: tuple[str, ...]) -> dict[str, Any]:
     with stream_source(stream) as given:
         source = open_source(given)
         try:
-            for item in scan(source, DEFAULT, on_damage=lost.append):
+            for item in scan(source, limits, on_damage=lost.append):
                 frame = item.frame
                 parts.add(frame.part)
                 n_bytes = frame.offset + frame.length

@@ -21,6 +21,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple, overload
 
 from triptych.cli.failures import Failures, UsageFailure, complain, naming
 from triptych.errors import EncodeError, InvalidImage, LimitExceeded
+from triptych.limits import DEFAULT, Limits
 
 if TYPE_CHECKING:
     from triptych.images import Pixels
@@ -55,6 +56,7 @@ class Input(NamedTuple):
 
     path: str
     key: str
+    limits: Limits
 
     @property
     def name(self) -> str:
@@ -78,10 +80,9 @@ class Input(NamedTuple):
 
         from triptych.images import as_pixels
         from triptych.interop.pictures import read_metadata
-        from triptych.limits import DEFAULT
 
         if self.path.lower().endswith(_ARRAY_SUFFIX):
-            return Picture(_load_array(self.path), {})
+            return Picture(_load_array(self.path, self.limits), {})
         source: str | IO[bytes] = self.path
         if self.path == STDIN:
             source = io.BytesIO(sys.stdin.buffer.read())
@@ -90,40 +91,41 @@ class Input(NamedTuple):
             raise IsADirectoryError(None, "is a directory")
         try:
             with Image.open(source) as image:
-                DEFAULT.check("pixels_per_image", image.width * image.height)
+                self.limits.check("pixels_per_image", image.width * image.height)
                 n_frames = getattr(image, "n_frames", 1)
                 return Picture(as_pixels(image), read_metadata(image), n_frames)
         except UnidentifiedImageError:
             raise InvalidImage("not an image that Pillow reads") from None
         except Image.DecompressionBombError as error:
-            raise LimitExceeded(str(error)) from None
+            allowed = f"Limits.pixels_per_image allows {self.limits.pixels_per_image:,}"
+            raise LimitExceeded(f"{allowed}, and this needs more than twice that") from error
         except UNREADABLE:
             raise
         except Exception as error:  # there is hardly one that no plugin of Pillow raises for some file
             raise InvalidImage(f"cannot be read: {str(error) or type(error).__name__}") from error
 
 
-def _load_array(path: str) -> Pixels:
+def _load_array(path: str, limits: Limits) -> Pixels:
     import numpy as np
 
     from triptych.images import Shape, as_pixels
-    from triptych.limits import DEFAULT
 
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise InvalidImage(f"cannot be read: {error}") from error
     pixels = as_pixels(values)
-    DEFAULT.check("pixels_per_image", Shape(*pixels.shape).pixels)
+    limits.check("pixels_per_image", Shape(*pixels.shape).pixels)
     return pixels
 
 
 class Inputs(Sequence[Input]):
-    """Inputs in order: for each a path and a key, and nothing else."""
+    """Inputs in order: for each a path and a key, and nothing else. `limits` are for all."""
 
-    def __init__(self, paths: list[str], keys: list[str]) -> None:
+    def __init__(self, paths: list[str], keys: list[str], limits: Limits = DEFAULT) -> None:
         self._paths = paths
         self._keys = keys
+        self.limits = limits
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -134,8 +136,8 @@ class Inputs(Sequence[Input]):
     def __getitem__(self, index: slice) -> Inputs: ...
     def __getitem__(self, index: int | slice) -> Input | Inputs:
         if isinstance(index, slice):
-            return Inputs(self._paths[index], self._keys[index])
-        return Input(self._paths[index], self._keys[index])
+            return Inputs(self._paths[index], self._keys[index], self.limits)
+        return Input(self._paths[index], self._keys[index], self.limits)
 
     def find(self, key: str, start: int = 0) -> int:
         """Give the number of the first input from `start` on, or else of all, that has this key."""
@@ -151,10 +153,11 @@ class Inputs(Sequence[Input]):
     def select(self, wanted: Callable[[str], bool]) -> Inputs:
         """Give those of which the key is wanted."""
         numbers = [number for number, key in enumerate(self._keys) if wanted(key)]
-        return Inputs([self._paths[number] for number in numbers], [self._keys[number] for number in numbers])
+        paths, keys = ([names[number] for number in numbers] for names in (self._paths, self._keys))
+        return Inputs(paths, keys, self.limits)
 
 
-def collect_images(arguments: Sequence[str], filelist: str | None) -> Inputs:
+def collect_images(arguments: Sequence[str], filelist: str | None, limits: Limits = DEFAULT) -> Inputs:
     """Give the images that the arguments mean, each with a key of its own."""
     names = list(arguments)
     if filelist is not None:
@@ -179,7 +182,7 @@ def collect_images(arguments: Sequence[str], filelist: str | None) -> Inputs:
         raise UsageFailure("no images: name files, directories or -, or use --filelist")
     if paths.count(STDIN) > 1:
         raise UsageFailure("stdin can be read once only")
-    return Inputs(paths, _distinct_keys(paths, roots))
+    return Inputs(paths, _distinct_keys(paths, roots), limits)
 
 
 def _read_list(filelist: str) -> list[str]:
@@ -263,9 +266,7 @@ def _distinct_keys(paths: Sequence[str], roots: Sequence[int]) -> list[str]:
             keys[number] = _key(paths[number], roots[number], levels[number])
 
 
-def load_all(
-    inputs: Sequence[Input], failures: Failures, threads: int = 1
-) -> Generator[tuple[Input, Picture]]:
+def load_all(inputs: Inputs, failures: Failures, threads: int = 1) -> Generator[tuple[Input, Picture]]:
     """Read images, in order; those that cannot be read go to `failures`.
 
     Up to two images a thread are read before they are asked for; with one thread none, and no thread is
@@ -273,7 +274,7 @@ def load_all(
     """
     from triptych.parallel import ordered_map
 
-    with _no_bomb_warning():
+    with limiting_pillow(inputs.limits):
         for each, result in ordered_map(_try_load, inputs, threads):
             if not isinstance(result, Picture):
                 failures.add(each.name, result)
@@ -291,13 +292,17 @@ def _try_load(each: Input) -> tuple[Input, Picture | Exception]:
 
 
 @contextmanager
-def _no_bomb_warning() -> Iterator[None]:
-    """Keep Pillow from warning of large images: our own limit is lower than its own.
+def limiting_pillow(limits: Limits) -> Iterator[None]:
+    """Have Pillow refuse images of twice the pixels that our limits allow, and not warn of what we refuse.
 
-    Around all of the reading, as filters of warnings are the whole process's, not a thread's.
+    Around all of the reading, as its limit and filters of warnings are the whole process's, not a thread's.
     """
     from PIL import Image
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        yield
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, limits.pixels_per_image
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from triptych.limits import DEFAULT, Limits
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
@@ -19,6 +21,12 @@ def parse_size(text: str) -> int:
     if match is None:
         raise click.BadParameter(f"{text!r} is not a size; sizes look like 20000, 20k, 1M or 64Ki")
     return int(float(match[1]) * _UNITS[match[2]])
+
+
+def parse_limits(text: str) -> Limits:
+    """Give limits that let images of so many pixels pass, and one such image be decoded."""
+    pixels = parse_size(text)
+    return Limits(pixels_per_image=pixels, decoded_bytes=max(DEFAULT.decoded_bytes, 4 * pixels))
 
 
 def parse_color(text: str) -> tuple[int, ...]:
@@ -61,6 +69,14 @@ dictionaries_option = click.option(
     multiple=True,
     metavar="DICT",
     help="A dictionary that the stream names and does not hold: file, id or name. May be repeated.",
+)
+limits_option = click.option(
+    "--max-pixels",
+    "limits",
+    type=parse_limits,
+    metavar="N",
+    default=str(DEFAULT.pixels_per_image),
+    help="Refuse larger images, and streams that hold some; 200M is 200 million. The default is 89M.",
 )
 filelist_option = click.option(
     "--filelist", type=click.Path(), metavar="F", help="Read names of inputs from F, one a line; - is stdin."

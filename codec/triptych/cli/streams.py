@@ -17,6 +17,7 @@ from triptych.cli.outputs import STDOUT, stream_target
 from triptych.errors import KeyMissing, TriptychError
 
 if TYPE_CHECKING:
+    from triptych.limits import Limits
     from triptych.reader import Reader
 
 STDIN = "-"
@@ -73,7 +74,8 @@ def _find_image(reader: Reader, text: str) -> int:
 @click.argument("streams", nargs=-1, required=True, metavar="IN.tych...")
 @click.option("-o", "--output", required=True, metavar="OUT.tych", help="The stream; - is stdout.")
 @opt.force_option
-def cat_command(streams: tuple[str, ...], output: str, force: bool) -> None:
+@opt.limits_option
+def cat_command(streams: tuple[str, ...], output: str, force: bool, limits: Limits) -> None:
     """Join streams into one with one index, without decoding them.
 
     Dictionaries that several have are stored once. (The plain concatenation of the files is a stream too.)
@@ -92,7 +94,7 @@ def cat_command(streams: tuple[str, ...], output: str, force: bool) -> None:
 
     with naming(output):
         try:
-            concatenate(opened(), target)
+            concatenate(opened(), target, limits=limits)
         except (TriptychError, OSError) as error:
             # What the system says of the output names no file, or its temporary one.
             if isinstance(error, OSError) and error.filename != current:
@@ -104,7 +106,8 @@ def cat_command(streams: tuple[str, ...], output: str, force: bool) -> None:
 @click.argument("stream", metavar="FILE.tych")
 @click.option("-o", "--output", metavar="OUT.tych", help="Where to; FILE itself if not given.")
 @opt.force_option
-def index_command(stream: str, output: str | None, force: bool) -> None:
+@opt.limits_option
+def index_command(stream: str, output: str | None, force: bool, limits: Limits) -> None:
     """Write a stream anew, as one part with one index at its end.
 
     FILE is replaced when the new stream is whole; its images are not decoded.
@@ -115,4 +118,4 @@ def index_command(stream: str, output: str | None, force: bool) -> None:
         output = STDOUT
     target = stream if output is None else stream_target(output, force)
     with naming(stream_name(stream)), stream_source(stream) as source:
-        rebuild_index(source, target)
+        rebuild_index(source, target, limits=limits)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -10,6 +10,9 @@ from triptych.cli import options as opt
 from triptych.cli.console import cold_kernel_notice, plural, print_json
 from triptych.cli.failures import CORRUPT, Failures, cause, complain, is_expected
 from triptych.cli.streams import stream_name, stream_source
+
+if TYPE_CHECKING:
+    from triptych.limits import Limits
 
 
 @click.command("verify")
@@ -22,12 +25,14 @@ from triptych.cli.streams import stream_name, stream_source
     help="structure: checksums and frames, needs no dictionary. decode: each image too.",
 )
 @opt.dictionaries_option
+@opt.limits_option
 @opt.threads_option
 @opt.json_option
 def verify_command(
     streams: tuple[str, ...],
     level: Literal["structure", "decode"],
     dictionaries: tuple[str, ...],
+    limits: Limits,
     threads: int,
     as_json: bool,
 ) -> None:
@@ -37,7 +42,7 @@ def verify_command(
     with cold_kernel_notice():
         for stream in streams:
             try:
-                facts = _verify(stream, level, dictionaries, threads)
+                facts = _verify(stream, level, dictionaries, limits, threads)
             except Exception as error:
                 if not is_expected(error):
                     raise
@@ -56,12 +61,18 @@ def verify_command(
 
 
 def _verify(
-    stream: str, level: Literal["structure", "decode"], dictionaries: tuple[str, ...], threads: int
+    stream: str,
+    level: Literal["structure", "decode"],
+    dictionaries: tuple[str, ...],
+    limits: Limits,
+    threads: int,
 ) -> dict[str, Any]:
     from triptych.verify import verify
 
     with stream_source(stream) as source:
-        report = verify(source, level, damage="skip", dictionary=dictionaries or None, threads=threads)
+        report = verify(
+            source, level, damage="skip", dictionary=dictionaries or None, limits=limits, threads=threads
+        )
     return {
         "stream": stream_name(stream),
         "level": level,
