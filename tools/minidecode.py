@@ -148,7 +148,7 @@ class Fields:
 def parse_json(data: bytes) -> dict[str, object]:
     """Return the object of metadata (3.2). That its form is the canonical one is the encoder's business."""
     try:
-        value = json.loads(data.decode(), parse_constant=refuse_constant)
+        value = json.loads(data.decode(), parse_constant=refuse_constant, parse_float=finite)
     except (ValueError, RecursionError) as error:
         raise Invalid("not JSON") from error
     if not isinstance(value, dict):
@@ -158,6 +158,12 @@ def parse_json(data: bytes) -> dict[str, object]:
 
 def refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def finite(text: str) -> float:
+    if abs(number := float(text)) == float("inf"):
+        raise ValueError(f"{text} is no float64")
+    return number
 
 
 # ---- The stream (1, 2, 4) -------------------------------------------------------------------------

@@ -710,6 +710,7 @@ def bad_frames(images: bytes, payload: bytes) -> Iterator[tuple[str, Bad]]:
     yield "use-length", refused("an id of 31 bytes", frame(USE, BOOK_ID[:31], 1))
     for name, text in (
         ("nan", b'{"a":NaN}'),
+        ("infinite", b'{"a":1e999}'),
         ("array", b"[1]"),
         ("utf8", b'{"a":"\xe9"}'),
         ("cut", b'{"a":1'),

@@ -7,6 +7,8 @@ not convert depths and does not guess channel orders: what it refuses, it refuse
 from __future__ import annotations
 
 import sys
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +49,11 @@ class Shape(NamedTuple):
     def nbytes(self) -> int:
         """Bytes of the decoded image."""
         return self.height * self.width * self.channels
+
+
+def count_bytes(shapes: Iterable[Shape]) -> int:
+    """Add up the bytes of decoded images; most often many have the same shape."""
+    return sum(n * shape.nbytes for shape, n in Counter(shapes).items())
 
 
 def as_pixels(image: Any) -> Pixels:

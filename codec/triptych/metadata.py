@@ -7,6 +7,7 @@ it.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,7 +48,7 @@ def build_json(value: Mapping[str, Any], name: str = "metadata") -> bytes:
 def parse_json(data: bytes | memoryview) -> dict[str, Any]:
     """Give the object that JSON bytes hold."""
     try:
-        value = json.loads(bytes(data).decode(), parse_constant=_refuse_constant)
+        value = json.loads(bytes(data).decode(), parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise InvalidFrame(f"metadata is not JSON: {error}") from error
     if not isinstance(value, dict):
@@ -57,6 +58,13 @@ def parse_json(data: bytes | memoryview) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number of JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text} is beyond float64")
+    return number
 
 
 def make_attachments(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from triptych.errors import InvalidFrame, InvalidOption, LimitExceeded, UnsupportedFeature
@@ -179,6 +181,20 @@ def _parse_shape(payload: memoryview, position: int, bands: bool) -> tuple[Shape
 
 
 def _parse_keys(payload: memoryview, position: int, count: int) -> tuple[list[str | None], int]:
+    """Give keys, and where they end: at once where all are of ASCII and shorter than 128, as most are."""
+    rest, ends, end = payload[position:], [0], 0
+    with suppress(IndexError):
+        for _ in range(count):
+            end += 1 + rest[end]
+            ends.append(end)
+    data = bytes(rest[:end])
+    if len(ends) <= count or len(data) < end or not data.isascii():  # lengths of two bytes are no ASCII
+        return _parse_long_keys(payload, position, count)
+    text = data.decode()
+    return [text[start + 1 : stop] or None for start, stop in pairwise(ends)], position + end
+
+
+def _parse_long_keys(payload: memoryview, position: int, count: int) -> tuple[list[str | None], int]:
     keys: list[str | None] = []
     for _ in range(count):
         length, position = parse_varint(payload, position)

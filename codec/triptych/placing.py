@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from triptych.errors import InvalidOption
-from triptych.images import Pixels, Shape
+from triptych.images import Pixels, Shape, count_bytes
 from triptych.limits import Limits
 
 
@@ -29,7 +29,7 @@ class NewPlaces:
             Together with those given before they are too large; nothing is allocated.
         """
         with self._lock:
-            self._nbytes += sum(shape.nbytes for shape in shapes)
+            self._nbytes += count_bytes(shapes)
             self._limits.check("decoded_bytes", self._nbytes)
         return [np.empty(shape, np.uint8) for shape in shapes]
 

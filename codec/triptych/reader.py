@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import operator
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, overload
+from typing import Any, Literal, Self, overload
 
 from triptych.cache import FrameCache
 from triptych.describe import describe_images, reference_id
@@ -34,9 +34,7 @@ from triptych.parallel import ordered_map
 from triptych.placing import NewPlaces, PlacesIn
 from triptych.scan import Item, Shown, check_shown, decode_all, decode_item, open_item, scan
 from triptych.source import SourceLike, open_source
-from triptych.table import Table, load_table
-
-T = TypeVar("T")
+from triptych.table import Table, Wanted, load_table
 
 CACHE_BYTES = 64 << 20
 """Bytes that a Reader keeps of the frames it used last, as coded and as decoded."""
@@ -119,6 +117,8 @@ class Reader:
         Threads that decode; 0: all cores.
     n_components, realism : int, float
         As in `decode`, of every image.
+    storage_options : mapping
+        Of a URL: arguments of the fsspec file system, as `{"endpoint_url": ..., "anon": True}` for s3.
 
     Examples
     --------
@@ -138,11 +138,13 @@ class Reader:
         threads: int = 1,
         n_components: int | None = None,
         realism: float | None = None,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> None:
         if damage not in ("raise", "skip"):
             raise InvalidOption(f"damage must be one of 'raise', 'skip', not {damage!r}")
         self._arguments = (source, limits, dictionary, damage)
         self._threads = threads
+        self._storage_options = storage_options
         self._shown = check_shown(n_components, realism)
         self._limits = limits or Limits()
         self._shelf = Shelf(iterate_dictionaries(dictionary, self._limits), self._limits)
@@ -152,7 +154,7 @@ class Reader:
         renew_after_fork(self)
         self._table: Table | None = None
         self._cache = FrameCache(CACHE_BYTES)
-        self._source = open_source(source)
+        self._source = open_source(source, storage_options)
         self._closed = False
 
     def _after_fork(self) -> None:
@@ -164,7 +166,8 @@ class Reader:
             raise TypeError("a Reader of a file object does not pickle; open it by its path")
         if isinstance(source, memoryview):
             source = bytes(source)
-        return _reopen, ((source, *self._arguments[1:]), self._threads, self._shown)
+        arguments = (source, *self._arguments[1:])
+        return _reopen, (arguments, self._threads, self._shown, self._storage_options)
 
     def __repr__(self) -> str:
         source = self._arguments[0]
@@ -249,33 +252,28 @@ class Reader:
         target: NewPlaces | PlacesIn = NewPlaces(self._limits)
         if out is not None:
             target = PlacesIn(out, len(numbers), self._limits)
-        places: dict[int, list[tuple[int, int]]] = {}
-        for at, (frame, image) in enumerate(zip(*table.frames_of(numbers), strict=True)):
-            places.setdefault(frame, []).append((at, image))
 
-        def show(job: tuple[int, list[tuple[int, int]]]) -> list[tuple[int, Pixels]]:
-            frame, wanted = job
-            ats, images = [at for at, _ in wanted], [image for _, image in wanted]
-            return list(zip(ats, self._show(frame, images, ats, target), strict=True))
+        def show(wanted: Wanted) -> tuple[list[int], Sequence[Pixels]]:
+            return wanted.ats, self._show(wanted.frame, wanted.images, wanted.ats, target)
 
         result: list[Any] = [None] * len(numbers)
-        threads = self._threads if len(places) > 1 else 1
-        for shown in ordered_map(show, self._read_ahead(places), threads):
+        wanted = table.group(numbers)
+        threads = self._threads if len(wanted) > 1 else 1
+        for ats, shown in ordered_map(show, self._read_ahead(wanted), threads):
             if out is None:
-                for at, pixels in shown:
+                for at, pixels in zip(ats, shown, strict=True):
                     result[at] = drop_grey_axis(pixels)
         return result if out is None else out
 
-    def _read_ahead(self, places: dict[int, T]) -> Iterator[tuple[int, T]]:
-        """Give frames, in order, and what is wanted of them; those of a remote source are read together."""
-        table = self._get_table()
-        frames, ahead = sorted(places), 0
-        for at, frame in enumerate(frames):
+    def _read_ahead(self, wanted: list[Wanted]) -> Iterator[Wanted]:
+        """Give what is wanted, frame by frame; the frames of a remote source are read together."""
+        table, ahead = self._get_table(), 0
+        for at, each in enumerate(wanted):
             if table.is_remote and at >= ahead:
-                ahead = at + table.prefetch(islice(frames, at, None))
+                ahead = at + table.prefetch(later.frame for later in islice(wanted, at, None))
             if table.is_remote:
-                self._cache.get(frame, table.read)
-            yield frame, places[frame]
+                self._cache.get(each.frame, table.read)
+            yield each
 
     def info(self, index: int | str) -> dict[str, Any]:
         """Say what is known of an image without decoding it: see `describe.describe_images`."""
@@ -392,5 +390,7 @@ class Reader:
         return item, decode_all(item, self._shelf, self._limits, self._on_damage, self._shown)
 
 
-def _reopen(arguments: tuple[Any, ...], threads: int, shown: Shown) -> Reader:
-    return Reader(*arguments, threads=threads, n_components=shown.n_components, realism=shown.realism)
+def _reopen(
+    arguments: tuple[Any, ...], threads: int, shown: Shown, storage_options: Mapping[str, Any] | None
+) -> Reader:
+    return Reader(*arguments, threads=threads, storage_options=storage_options, **shown._asdict())

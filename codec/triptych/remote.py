@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -30,10 +30,10 @@ KEPT_BYTES = 1 << 25
 
 
 class RemoteSource:
-    """A file of any fsspec file system, by URL; see `triptych.source.Source`."""
+    """A file of any fsspec file system, by URL and its options; see `triptych.source.Source`."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
+        self._url, self._options = url, options or {}
         self._fs: Any = None
         self._lock = threading.Lock()
         self._starts: list[int] = []
@@ -63,7 +63,7 @@ class RemoteSource:
                 core = import_module("fsspec.core")
             except ImportError as error:
                 raise ExtraMissing(f"to read {self._url}, install fsspec: triptych[remote]") from error
-            self._fs, self._path = core.url_to_fs(self._url)
+            self._fs, self._path = core.url_to_fs(self._url, **self._options)
         return self._fs
 
     def _after_fork(self) -> None:

@@ -20,7 +20,7 @@ from triptych.errors import (
     UnsupportedFeature,
 )
 from triptych.framing import INLINE_SLOT, Damage, Frame, FrameType, walk
-from triptych.images import Pixels
+from triptych.images import Pixels, count_bytes
 from triptych.limits import Limits
 from triptych.metadata import parse_json
 from triptych.modes.base import Mode, OpenFrame, OpensFrames
@@ -175,7 +175,7 @@ def _prepare(
     item: Item, images: ImagesPayload, stop: int, shelf: Shelf, limits: Limits
 ) -> tuple[Mode, Dictionary | None]:
     # Those before the first that is wanted may have to be decoded to get there.
-    limits.check("decoded_bytes", sum(shape.nbytes for shape in images.shapes[:stop]))
+    limits.check("decoded_bytes", count_bytes(images.shapes[:stop]))
     return get_mode(images.mode), shelf.get(item.reference)
 
 

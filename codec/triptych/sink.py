@@ -15,6 +15,7 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 import sys
 import weakref
 from pathlib import Path
@@ -90,6 +91,7 @@ class PathSink:
         if found is None:
             self._temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
             found = self._temporary.open("xb", buffering=0)
+            keep_mode(path, self._temporary)
             _lock(found, path)  # the lock goes with the file when that gets its name
         self._handle: IO[bytes] = found
         self._size = self._flushed = found.seek(0, os.SEEK_END)
@@ -148,6 +150,12 @@ class PathSink:
         if self._temporary is None and not self._handle.closed:
             self._handle.truncate(self._flushed)
         self._cleanup()
+
+
+def keep_mode(replaced: Path, new: Path) -> None:
+    """Let the same people read a file as the one that it will replace, if there is one."""
+    with contextlib.suppress(OSError):
+        new.chmod(stat.S_IMODE(replaced.stat().st_mode))
 
 
 def _remove(handle: IO[bytes], temporary: Path | None, pid: int) -> None:

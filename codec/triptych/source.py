@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -36,12 +37,12 @@ class Source(Protocol):
         ...
 
 
-def open_source(target: SourceLike) -> Source:
-    """Open whatever a stream can be read from."""
+def open_source(target: SourceLike, storage_options: Mapping[str, Any] | None = None) -> Source:
+    """Open whatever a stream can be read from; the options are for URLs."""
     if isinstance(target, (str, os.PathLike)):
         text = os.fspath(target)
         if "://" in text:
-            return RemoteSource(text)
+            return RemoteSource(text, storage_options)
         if Path(text).exists() and not Path(text).is_file():  # a FIFO or a device
             return PipeSource(open(text, "rb", buffering=0), owned=True)
         return PathSource(text)

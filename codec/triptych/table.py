@@ -47,6 +47,14 @@ class Part:
     is_indexed: bool = False
 
 
+class Wanted(NamedTuple):
+    """Images of a frame: their numbers in it, and where they are wanted."""
+
+    frame: int
+    images: list[int]
+    ats: list[int]
+
+
 class _Binding(NamedTuple):
     offset: int
     type: int
@@ -96,11 +104,19 @@ class Table:
         frame = int(self._first_image.searchsorted(image, side="right")) - 1
         return frame, image - self.first_image(frame)
 
-    def frames_of(self, images: Sequence[int]) -> tuple[list[int], list[int]]:
-        """Give the frames of images, and the images' numbers in them."""
+    def group(self, images: Sequence[int]) -> list[Wanted]:
+        """Give images frame by frame, frames in order and those of a frame in the order given."""
         numbers = np.array(images, np.int64)
         frames = self._first_image.searchsorted(numbers, side="right") - 1
-        return frames.tolist(), (numbers - self._first_image[frames]).tolist()
+        ats = np.argsort(frames, kind="stable")
+        frames = frames[ats]
+        inside = numbers[ats] - self._first_image[frames]
+        starts = np.flatnonzero(np.diff(frames, prepend=-1))
+        return [
+            Wanted(int(frames[part[0]]), inside[part].tolist(), ats[part].tolist())
+            for part in np.split(np.arange(len(numbers)), starts[1:])
+            if len(part)
+        ]
 
     @property
     def is_remote(self) -> bool:

@@ -7,12 +7,14 @@ import math
 import multiprocessing
 import threading
 import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
 import triptych as tp
 import triptych.demo
 from elsewhere import python
+from triptych.cli.warmup import _Processes
 from triptych.demo import peers
 from triptych.warmup import on_compilation, warmup
 
@@ -99,6 +101,25 @@ def test_a_process_of_warmup_that_is_killed(run):
         assert "a process that compiled" in run("warmup", "-j2", code=1).stderr
     finally:
         killer.join()
+    assert set(multiprocessing.active_children()) <= before
+
+
+def test_processes_of_warmup_run_jobs():
+    with _Processes(2) as executor:
+        assert executor.submit(divmod, 7, 2).result() == (3, 1)
+        with pytest.raises(ZeroDivisionError):
+            executor.submit(divmod, 1, 0).result()
+
+
+def test_an_interrupt_ends_the_processes_of_warmup():
+    begin = time.monotonic()
+    with suppress(KeyboardInterrupt), _Processes(2) as executor:
+        futures = [executor.submit(time.sleep, 300) for _ in range(3)]
+        while len(executor._running) < 2:
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+    assert time.monotonic() - begin < 200
+    assert futures[2].cancelled()
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -47,6 +48,16 @@ def test_one_image_of_stdin_by_key(tmp_path, run, stream, pictures):
 def test_one_image_by_key_or_number(tmp_path, run, stream, pictures, only):
     run("decode", stream, f"--only={only}", "-o", tmp_path / "x.png")
     np.testing.assert_array_equal(read(tmp_path / "x.png"), pictures["b"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no modes of files")
+def test_a_picture_that_is_replaced_leaves_its_mode(tmp_path, run, one):
+    path = tmp_path / "a.png"
+    path.touch()
+    path.chmod(0o600)
+    run("decode", one, "-fo", path)
+    assert path.stat().st_size
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_several_of_many(tmp_path, run, stream):
@@ -125,6 +136,16 @@ def test_metadata_travels(tmp_path, run, folder):
     assert (
         not {"exif", "xmp", "icc_profile"} & tp.Reader((tmp_path / "bare.tych").read_bytes()).info(0).keys()
     )
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "jpg", "tiff", "avif"])
+def test_metadata_that_cannot_be_written_costs_no_image(tmp_path, run, pictures, suffix):
+    with tp.Writer(tmp_path / "x.tych") as writer:
+        for key, exif in (("before", None), ("bad", b"XX*\0\x08\0\0\0"), ("after", None)):
+            writer.write(pictures["a"], key=key, exif=exif, xmp=b"<x/>")
+    result = run("decode", tmp_path / "x.tych", "-o", tmp_path / "out", "--format", suffix)
+    assert sorted(path.stem for path in (tmp_path / "out").iterdir()) == ["after", "bad", "before"]
+    assert suffix != "tiff" or "bad: written without metadata, which cannot be written" in result.stderr
 
 
 def test_json_reports(tmp_path, run, folder):

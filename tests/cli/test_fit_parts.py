@@ -99,6 +99,7 @@ def test_parts_that_do_not_fit(tmp_path, run, tiles, folder):
         (("pca", "--merge"), "--merge: name files"),
         (("pca", "--merge", "a.stats", "--engine", "dask://host:1"), "and no --engine"),
         (("pca", "--merge", "--filelist", "list"), "and no --filelist"),
+        (("pca", "--merge", "--stats-only", "--shard", "1/2", "a.stats"), "and no --shard"),
         (("pca", "a.png", "-D", "ae-photo"), "--dictionary: only with ae or gan, not with pca"),
         (("pca", "a.png", "--core-seconds", "3"), "--core-seconds: only with ae or gan, not with pca"),
         (("kmeans", "a.png", "--checkpoint", "x"), "--checkpoint: only with ae or gan, not with kmeans"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import click
+import numpy as np
 import pytest
 import triptych as tp
 from hypothesis import given
@@ -51,6 +52,17 @@ def test_hostile_keys_stay_in_the_directory(tmp_path, run, pictures):
     written = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix == ".png"]
     assert len(written) == len(keys)
     assert all(path.is_relative_to(tmp_path / "in" / "out") for path in written)
+
+
+@pytest.mark.parametrize("force", [(), ("--force",)])
+def test_no_image_takes_the_name_that_another_one_got(tmp_path, run, force):
+    keys = ["x~2", "X", "x", "x~2~3", "x~2"]
+    with tp.Writer(tmp_path / "x.tych") as writer:
+        for number, key in enumerate(keys):
+            writer.write(np.full((2, 2), number, np.uint8), key=key)
+    run("decode", tmp_path / "x.tych", "-o", tmp_path / "out", *force)
+    shown = [np.asarray(Image.open(path))[0, 0] for path in (tmp_path / "out").iterdir()]
+    assert sorted(shown) == [0, 1, 2, 3, 4]
 
 
 def test_a_link_does_not_lead_out(tmp_path, run, pictures):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import triptych as tp
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
@@ -66,6 +68,18 @@ def test_a_broken_pipe_is_silent(stream):
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode != 0
+
+
+def test_keys_are_told_in_any_encoding(tmp_path):
+    with tp.Writer(tmp_path / "x.tych") as writer:
+        writer.write(np.zeros((2, 2), np.uint8), key="日本", metadata={"é": "🌍"})
+    for encoding in ("latin-1", "utf-8"):
+        environment = ENVIRONMENT | {"PYTHONIOENCODING": encoding}
+        for verb in (["info"], ["info", "--json"], ["decode", "--json", "-fo", str(tmp_path / "out/")]):
+            command = [*COMMAND, *verb, str(tmp_path / "x.tych")]
+            result = subprocess.run(command, env=environment, capture_output=True, check=True, timeout=60)
+            if "--json" in verb:
+                assert json.loads(result.stdout.decode(encoding))
 
 
 def test_exit_codes_reach_the_shell(tmp_path, stream):

@@ -10,6 +10,7 @@ import triptych as tp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from triptych.cli import group
+from triptych.cli import info as cli_info
 
 
 def test_info_for_people(run, stream, one):
@@ -46,6 +47,17 @@ def test_info_of_metadata_and_stdin(run):
     assert facts["metadata"] == {"title": "t"}
     image = facts["images"][0]
     assert (image["exif_bytes"], image["label"], image["metadata"]) == (5, 3, {"x": 1})
+
+
+def test_info_lists_no_more_images_than_people_read(run, stream, monkeypatch):
+    monkeypatch.setattr(cli_info, "_MOST_ROWS", 2)
+    whole = run("info", stream, "--all").stdout
+    few = run("info", stream).stdout
+    assert "deep/d" in whole
+    assert few.splitlines()[0] == whole.splitlines()[0]
+    assert "deep/c" not in few
+    assert few.endswith("  and 2 images more: --all lists them\n")
+    assert len(json.loads(run("info", stream, "--json").stdout)["images"]) == 4
 
 
 def test_info_goes_on_after_a_failure(tmp_path, run, stream):

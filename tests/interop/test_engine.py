@@ -203,6 +203,16 @@ def test_a_scheduler_file_that_is_not_there(tmp_path):
         open_engine(f"dask://{tmp_path}/none.json")
 
 
+@pytest.mark.parametrize(
+    "text", ['{"addr', "{}", "[]", '{"address": 5}', '{"address": "nowhere"}'], ids=range(5)
+)
+def test_a_file_of_no_scheduler(tmp_path, text):
+    path = tmp_path / "scheduler.json"
+    path.write_text(text)
+    with pytest.raises(EngineFailed, match=str(path)), open_engine(f"dask://{path}"):
+        pass
+
+
 def test_dask_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ExtraMissing, match=r"triptych\[dask\]"):

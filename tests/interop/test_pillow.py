@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import io
+import pickle
 import subprocess
 import sys
 import warnings
@@ -306,6 +308,22 @@ def test_the_image_can_be_changed_and_copied(frames):
         opened.putpixel((0, 0), (1, 2, 3))
         assert opened.getpixel((0, 0)) == (1, 2, 3)
         assert copy.tobytes() == frames[0].tobytes()
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda image: pickle.loads(pickle.dumps(image))])
+@pytest.mark.parametrize("n_frames", [1, 3])
+def test_a_pickle_is_the_current_frame(frames, copied, n_frames):
+    """As pools of processes and loaders send images."""
+    with Image.open(saved(frames[0], save_all=True, append_images=frames[1:n_frames])) as opened:
+        opened.seek(n_frames - 1)
+        image = copied(opened)
+    assert np.array_equal(np.asarray(image), np.asarray(frames[n_frames - 1]))
+    assert image.resize((2, 2)).size == (2, 2)
+    assert (image.n_frames, image.is_animated, image.tell()) == (1, False, 0)
+    image.seek(0)
+    with pytest.raises(EOFError):
+        image.seek(1)
+    image.close()
 
 
 def test_what_pillow_has_always_works(frames):

@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from triptych.interop.sklearn import PaletteQuantizer, PCACodec
 
@@ -189,7 +189,11 @@ def test_data_without_variance():
     codec = PCACodec().fit(np.full((5, 4), 0.5))
     assert codec.transform(np.full((3, 4), 0.5)).shape == (3, 0)
     np.testing.assert_array_equal(codec.inverse_transform(np.empty((2, 0))), np.full((2, 4), 0.5))
-    assert PaletteQuantizer().fit(np.full((5, 1), -3.0)).cluster_centers_.tolist() == [[-3.0]]
+    again = PCACodec.from_dictionary(codec.to_dictionary())
+    np.testing.assert_array_equal(again.inverse_transform(np.empty((2, 0))), np.full((2, 4), 0.5))
+    quantizer = PaletteQuantizer().fit(np.full((5, 1), -3.0))
+    assert quantizer.cluster_centers_.tolist() == [[-3.0]]
+    assert PaletteQuantizer.from_dictionary(quantizer.to_dictionary()).cluster_centers_.tolist() == [[-3.0]]
 
 
 @pytest.mark.parametrize(
@@ -239,9 +243,23 @@ def test_codes_that_no_image_has(sprites):
     with pytest.raises(tp.InvalidImage, match="columns of codes: expected at most 4, got 5"):
         codec.inverse_transform([[0] * 5])
     quantizer = PaletteQuantizer(2).fit(np.eye(3, dtype=np.uint8))
-    for codes in ([[2]], [[-1]], [[0, 0]]):
-        with pytest.raises(tp.InvalidImage, match="codes are one column of 0 to 1"):
+    for codes in ([[2]], [[-1]], [[0, 0]], [[0.5]]):
+        with pytest.raises(tp.InvalidImage, match="codes are one column of integers from 0 to 1"):
             quantizer.inverse_transform(codes)
+
+
+def test_codes_may_come_back_as_floats(sprites):
+    codec = PCACodec(4, (16, 16, 3)).fit(rows_of(sprites))
+    codes = codec.transform(rows_of(sprites))
+    noise = np.random.default_rng(0).uniform(-0.4, 0.4, codes.shape)
+    np.testing.assert_array_equal(codec.inverse_transform(codes + noise), codec.inverse_transform(codes))
+    quantizer = PaletteQuantizer(3).fit(sprites.reshape(-1, 3))
+    indices = quantizer.transform(sprites.reshape(-1, 3))
+    scaler = StandardScaler().fit(indices)
+    np.testing.assert_array_equal(
+        quantizer.inverse_transform(scaler.inverse_transform(scaler.transform(indices))),
+        quantizer.inverse_transform(indices),
+    )
 
 
 def test_dictionaries_of_other_kinds(sprites):

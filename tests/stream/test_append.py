@@ -405,3 +405,17 @@ class TestTwoWriters:
         os.mkfifo(tmp_path / "fifo")
         with pytest.raises(tp.InvalidOption, match="fifo is none"):
             tp.Writer(tmp_path / "fifo", append=True, mode="raw")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no modes of files")
+def test_a_file_that_is_replaced_leaves_its_mode(tmp_path):
+    """Who may not read it may not read what replaces it, nor while that is written."""
+    path = tmp_path / "x.tych"
+    path.touch()
+    path.chmod(0o600)
+    with tp.Writer(path) as writer:
+        [part] = tmp_path.glob(".*.part")
+        assert part.stat().st_mode & 0o777 == 0o600
+        writer.write(np.zeros((2, 2), np.uint8))
+    tp.rebuild_index(path, path)
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -62,6 +62,7 @@ def test_nested_json_is_an_invalid_frame():
         b"[" * 100_000,
         b'{"a":' * 100_000,
         b'{"a":NaN}',
+        b'{"a":[-1e999]}',
         b"[1]",
         b"\xff",
         b"1" * 10_000,

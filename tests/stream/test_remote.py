@@ -36,6 +36,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.data = data
         self.requests = []
+        self.tokens = set()
         self.knows_ranges = True
         self.cut_after = None
         self.n_sent = 0
@@ -62,6 +63,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_HEAD(self):
+        self.server.tokens.add(self.headers.get("Authorization"))
         self.server.requests.append(None)
         if self.path == "/missing":
             self._send(404, b"")
@@ -70,6 +72,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         data = self.server.data
+        self.server.tokens.add(self.headers.get("Authorization"))
         self._count(1)
         time.sleep(self.server.seconds)
         self._count(-1)
@@ -347,6 +350,21 @@ def test_small_streams_take_two_requests_in_all():
         assert len(server.requests) == 2
 
 
+def test_storage_options_go_to_the_file_system_and_with_the_reader():
+    from triptych.interop.torch import TriptychDataset
+
+    options = {"headers": {"Authorization": "token"}}
+    with served(STREAM) as server:
+        with tp.Reader(server.url, storage_options=options) as reader:
+            assert same_images([reader[3]], RECORDS[3:4])
+            with pickle.loads(pickle.dumps(reader)) as again:
+                assert same_images([again[399]], RECORDS[399:])
+        dataset = TriptychDataset(server.url, storage_options=options)
+        assert len(dataset) == 400
+        dataset.close()
+        assert server.tokens == {"token"}
+
+
 @pytest.mark.slow
 def test_s3(monkeypatch):
     import s3fs
@@ -370,6 +388,11 @@ def test_s3(monkeypatch):
             assert same_images([reader["k3"]], RECORDS[3:4])
         with pytest.raises(FileNotFoundError):
             tp.Reader("s3://pictures/nothing.tych")
+        fsspec.config.conf.pop("s3")
+        monkeypatch.delenv("AWS_ENDPOINT_URL")
+        options = {"endpoint_url": f"http://{host}:{port}"}
+        with tp.Reader("s3://pictures/images.tych", storage_options=options) as reader:
+            assert same_images([reader[7]], RECORDS[7:8])
     finally:
         fsspec.config.conf.pop("s3", None)
         for instance in list(s3fs.S3FileSystem._cache.values()):

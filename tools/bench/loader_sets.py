@@ -1,4 +1,4 @@
-"""Loaders of one collection: ours, and those of files, tars and chunks of WebP.
+"""Loaders of one collection: ours, and those of files, of tars and chunks of WebP, and of arrays.
 
 A `Loading` is a peer that writes a collection into a folder, and makes loaders of it that give batches of
 uint8 tensors (images, 3, height, width), shuffled by a seed. torch is imported with this module; what
@@ -7,7 +7,9 @@ workers run is at its top level, so that it also pickles.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -21,6 +23,7 @@ from triptych.interop.torch import TriptychDataset, TriptychIterableDataset
 from bench import shards, stores
 from bench.measure import Pixels
 from bench.peers import Peer
+from bench.stores import Store
 
 BATCH = 64
 
@@ -78,21 +81,40 @@ def ours(kind: str, settings: str, **options: Any) -> list[Loading]:
 # Peers.
 
 
-class WebPFolder(Dataset[torch.Tensor]):
-    """The WebP files of a folder, by number."""
+class Numbered(Dataset[torch.Tensor]):
+    """The images of a store, by number. Each process opens it when it first reads."""
 
-    def __init__(self, folder: Path) -> None:
-        self._paths = sorted(folder.iterdir())
+    def __init__(self, store: Store, folder: Path, n_images: int) -> None:
+        self._store, self._folder, self._n_images = store, folder, n_images
+        self._open = ExitStack()
+        self._read_one: Callable[[int], Pixels] | None = None
+        self._process = 0
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return self._n_images
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        return as_tensor(stores.decode_image(self._paths[index], "WEBP"))
+        if self._process != os.getpid():
+            self._read_one = self._open.enter_context(self._store.open(self._folder)).read_one
+            self._process = os.getpid()
+        assert self._read_one is not None
+        return as_tensor(self._read_one(index))
+
+    def __del__(self) -> None:
+        self._open.close()
 
 
-def _make_folder(folder: Path, n_workers: int, seed: int) -> Iterable[Any]:
-    return _map_loader(WebPFolder(folder), n_workers, seed)
+def _numbered(store: Store) -> Loading:
+    def write(images: Pixels, folder: Path) -> None:
+        (folder / "store").mkdir()
+        store.write(images, folder / "store")
+        (folder / "count").write_text(str(len(images)))
+
+    def make(folder: Path, n_workers: int, seed: int) -> Iterable[Any]:
+        n_images = int((folder / "count").read_text())
+        return _map_loader(Numbered(store, folder / "store", n_images), n_workers, seed)
+
+    return Loading(store.name, f"{store.settings}; a plain Dataset", store.version, write, make)
 
 
 def _decode_bytes(data: bytes) -> torch.Tensor:
@@ -120,27 +142,22 @@ def _make_litdata(folder: Path, n_workers: int, seed: int) -> Iterable[Any]:
 
 
 PEERS = (
-    Loading(
-        "WebP files",
-        "files of lossy WebP, quality 75; a plain Dataset with Pillow",
-        stores.WEBP.version,
-        stores.WEBP.write,
-        _make_folder,
-    ),
+    *map(_numbered, (stores.WEBP, stores.JPEG, stores.PNG)),
     Loading(
         shards.WEBDATASET.name,
-        "4 tars of the same files; shuffle(1000)",
+        "4 tars of the WebP files; shuffle(1000)",
         shards.WEBDATASET.version,
         shards.write_tars,
         _make_webdataset,
     ),
     Loading(
         shards.LITDATA.name,
-        "4 chunks of the same files; StreamingDataLoader",
+        "4 chunks of the WebP files; StreamingDataLoader",
         shards.LITDATA.version,
         shards.write_litdata,
         _make_litdata,
     ),
+    *map(_numbered, shards.ARRAYS[::2]),
 )
 
 

@@ -7,6 +7,7 @@ interrupted, 143 terminated. Every expected failure is one line on stderr (`fail
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -111,6 +112,9 @@ def _interrupt_again(lost: Any) -> None:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # keys may be in any script
     signal.signal(signal.SIGTERM, _terminate)
     sys.unraisablehook = _interrupt_again
     group.main(args=args, prog_name="triptych")

@@ -70,4 +70,4 @@ def print_json(value: Any) -> None:
     """Print a value for machines."""
     import json
 
-    click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    click.echo(json.dumps(value, allow_nan=False))

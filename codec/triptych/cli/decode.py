@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -207,8 +207,9 @@ class _Target:
         name = safe_name(info.get("key"), info["number"])
         if name.suffix.lower() != self._suffix:
             name = name.with_name(name.name + self._suffix)
-        if name.as_posix().casefold() in self._taken:
-            name = name.with_name(f"{name.stem}~{info['number']}{self._suffix}")
+        stem, marks = name.stem, count(info["number"])
+        while name.as_posix().casefold() in self._taken:
+            name = name.with_name(f"{stem}~{next(marks)}{self._suffix}")
         self._taken.add(name.as_posix().casefold())
         path = self._folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -235,6 +236,22 @@ def _file_bytes(info: dict[str, Any], pixels: Pixels, suffix: str) -> bytes:
     if Shape(*np.atleast_3d(pixels).shape).has_bands:
         raise InvalidImage(f"{pixels.shape[2]} channels fit into no picture: use --format npy")
     name = Image.registered_extensions()[suffix]
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, name, **save_options(name, info), **_SAVE_OPTIONS.get(name, {}))
-    return buffer.getvalue()
+
+    def save(metadata: dict[str, Any]) -> bytes:
+        buffer = io.BytesIO()
+        options = save_options(name, metadata) | _SAVE_OPTIONS.get(name, {})
+        Image.fromarray(pixels).save(buffer, name, **options)
+        return buffer.getvalue()
+
+    try:
+        return save(info)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # Pillow parses some metadata, and raises anything where it is damaged
+        why = f"cannot be written as {name}: {cause(error)}"
+        try:
+            data = save({})
+        except Exception:
+            raise InvalidImage(why) from error
+        complain(f"{info.get('key', info['number'])}: written without metadata, which {why}")
+        return data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -15,7 +16,7 @@ from triptych.cli import options as opt
 from triptych.cli.collection import select_inputs
 from triptych.cli.console import cold_kernel_notice, plural, print_json, progress
 from triptych.cli.failures import CommandError, Failures, UsageFailure, naming
-from triptych.cli.inputs import Inputs, collect_images, load_all
+from triptych.cli.inputs import STDIN, Inputs, collect_images, load_all
 from triptych.cli.outputs import STDOUT, stream_target
 from triptych.errors import InvalidImage
 
@@ -125,7 +126,7 @@ def fit_command(
     if shard is not None and not stats_only:
         raise UsageFailure("--shard: only with --stats-only, as a dictionary is of all images")
     if merge:
-        for name, value in (("--filelist", filelist), ("--engine", engine)):
+        for name, value in (("--filelist", filelist), ("--engine", engine), ("--shard", shard)):
             if value is not None:
                 raise UsageFailure(f"--merge: takes files of statistics, and no {name}")
         if not images:
@@ -219,7 +220,8 @@ def _merge(mode: str, paths: Sequence[str]) -> CollectionStatistics:
     total = CollectionStatistics(mode)
     for path in paths:
         with naming(path):
-            part = CollectionStatistics.from_bytes(Path(path).read_bytes())
+            data = sys.stdin.buffer.read() if path == STDIN else Path(path).read_bytes()
+            part = CollectionStatistics.from_bytes(data)
             if part.mode != mode:
                 raise UsageFailure(f"{path}: statistics for {part.mode}, and this is fit {mode}")
             total.merge(part)

@@ -19,13 +19,17 @@ if TYPE_CHECKING:
     from triptych.scan import Reference
 
 
+_MOST_ROWS = 1000
+
+
 @click.command("info")
 @click.argument("streams", nargs=-1, required=True, metavar="IN.tych...")
 @opt.dictionaries_option
 @opt.limits_option
+@click.option("--all", "every", is_flag=True, help=f"List all images, not the first {_MOST_ROWS:,} only.")
 @opt.json_option
 def info_command(
-    streams: tuple[str, ...], dictionaries: tuple[str, ...], limits: Limits, as_json: bool
+    streams: tuple[str, ...], dictionaries: tuple[str, ...], limits: Limits, every: bool, as_json: bool
 ) -> None:
     """Say what a stream holds, without decoding pixels.
 
@@ -35,7 +39,7 @@ def info_command(
     n_damaged = 0
     for stream in streams:
         try:
-            facts = _describe(stream, dictionaries, limits)
+            facts = _describe(stream, dictionaries, limits, None if every or as_json else _MOST_ROWS)
         except Exception as error:
             if not is_expected(error):
                 raise
@@ -53,7 +57,8 @@ def info_command(
     failures.exit(len(streams) - len(failures.names))
 
 
-def _describe(stream: str, dictionaries: tuple[str, ...], limits: Limits) -> dict[str, Any]:
+def _describe(stream: str, dictionaries: tuple[str, ...], limits: Limits, most: int | None) -> dict[str, Any]:
+    """Give the facts of a stream, and of its images, but not of more than `most` of them if that is given."""
     from triptych.describe import describe_images
     from triptych.dictionary import Shelf, iterate_dictionaries
     from triptych.framing import HEADER_LEN, FrameType
@@ -67,7 +72,7 @@ def _describe(stream: str, dictionaries: tuple[str, ...], limits: Limits) -> dic
     metadata: dict[str, Any] = {}
     images: list[dict[str, Any]] = []
     parts = set()
-    n_bytes = 0
+    n_bytes = n_images = n_pixels = 0
     with stream_source(stream) as given:
         source = open_source(given)
         try:
@@ -81,9 +86,11 @@ def _describe(stream: str, dictionaries: tuple[str, ...], limits: Limits) -> dic
                 if item.reference is not None:
                     _note_dictionary(known, item.reference)
                 if item.images is not None:
-                    described = describe_images(item, len(images), shelf)
-                    n_pixels = sum(shape.height * shape.width for shape in item.images.shapes)
-                    images += [_plain(info, frame.length * 8 / n_pixels) for info in described]
+                    pixels = sum(shape.height * shape.width for shape in item.images.shapes)
+                    if most is None or len(images) < most:
+                        described = describe_images(item, n_images, shelf)
+                        images += [_plain(info, frame.length * 8 / pixels) for info in described]
+                    n_images, n_pixels = n_images + len(item.images.shapes), n_pixels + pixels
         finally:
             source.close()
     return {
@@ -91,9 +98,11 @@ def _describe(stream: str, dictionaries: tuple[str, ...], limits: Limits) -> dic
         "bytes": max([n_bytes, HEADER_LEN, *(damage.stop for damage in lost)]),
         "parts": max(1, len(parts)),
         "frames": dict(frames),
+        "n_images": n_images,
+        "n_pixels": n_pixels,
         "metadata": metadata,
         "dictionaries": list(known.values()),
-        "images": images,
+        "images": images[:most],
         "lost": [[damage.start, damage.stop, cause(damage.error)] for damage in lost],
     }
 
@@ -129,11 +138,10 @@ def _plain(info: dict[str, Any], bits_per_pixel: float) -> dict[str, Any]:
 
 def _lines(facts: dict[str, Any]) -> list[str]:
     images = facts["images"]
-    n_pixels = sum(math.prod(info["shape"][:2]) for info in images)
     counted = ", ".join(f"{count} {name}" for name, count in facts["frames"].items())
-    rate = f", {facts['bytes'] * 8 / n_pixels:.3f} bits per pixel" if n_pixels else ""
+    rate = f", {facts['bytes'] * 8 / facts['n_pixels']:.3f} bits per pixel" if images else ""
     lines = [
-        f"{facts['stream']}: {plural(len(images), 'image')}, {facts['bytes']:,} bytes{rate}; "
+        f"{facts['stream']}: {plural(facts['n_images'], 'image')}, {facts['bytes']:,} bytes{rate}; "
         f"{plural(facts['parts'], 'part')}; frames: {counted or 'none'}"
     ]
     for book in facts["dictionaries"]:
@@ -149,6 +157,8 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         columns = list(zip(head, *map(_row, images), strict=True))
         head, *rows = zip(*(column for column in columns if any(column[1:])), strict=True)
         lines += format_table(head, rows)
+    if len(images) < facts["n_images"]:
+        lines.append(f"  and {plural(facts['n_images'] - len(images), 'image')} more: --all lists them")
     return lines
 
 

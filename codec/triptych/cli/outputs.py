@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from triptych.cli.failures import UsageFailure
+from triptych.sink import keep_mode
 
 STDOUT = "-"
 _MAX_NAME_BYTES = 200
@@ -54,6 +55,8 @@ def write_file(path: Path, data: bytes) -> None:
         return
     temporary = path.with_name(f".{secrets.token_hex(6)}.part")
     try:
+        temporary.touch(exist_ok=False)
+        keep_mode(path, temporary)
         temporary.write_bytes(data)
         os.replace(temporary, path)
     except BaseException:

@@ -8,12 +8,13 @@ and none is counted twice, as each job has one result. What goes wrong with the 
 
 from __future__ import annotations
 
-import os
+import json
 import pickle
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
 from time import monotonic
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -105,28 +106,37 @@ dask:///PATH/OF/scheduler.json
         import distributed
     except ImportError as error:
         raise ExtraMissing("engine dask:// needs Dask: pip install 'triptych[dask]'") from error
-    where = {"scheduler_file": place} if place.startswith("/") else {"address": f"tcp://{place}"}
-    if place.startswith("/") and not os.path.exists(place):
-        # The client would wait for the file.
-        raise EngineFailed(f"engine {address}: there is no file {place}")
-    return _open_dask(distributed, address, where)
+    return _open_dask(
+        distributed, address, _read_address(place) if place.startswith("/") else f"tcp://{place}"
+    )
+
+
+def _read_address(path: str) -> str:
+    """Give the address in a scheduler's file. The client would wait for a file, and take any for one."""
+    try:
+        address = json.loads(Path(path).read_bytes())["address"]
+    except FileNotFoundError:
+        raise EngineFailed(f"engine {_SCHEME}{path}: there is no file {path}") from None
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise EngineFailed(f"engine {_SCHEME}{path}: {path} is no file of a scheduler ({error})") from error
+    return str(address)
 
 
 @contextmanager
-def _open_dask(distributed: Any, address: str, where: dict[str, str]) -> Iterator[Engine]:
+def _open_dask(distributed: Any, address: str, where: str) -> Iterator[Engine]:
     import dask
 
     with ExitStack() as stack:
         # Jobs carry their pixels: were these put on a worker first, they would be lost with it.
         stack.enter_context(dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}))
         try:
-            client = distributed.Client(**where, timeout=CONNECT_SECONDS, set_as_default=False)
+            client = distributed.Client(where, timeout=CONNECT_SECONDS, set_as_default=False)
             stack.enter_context(client)
             client.wait_for_workers(1, timeout=CONNECT_SECONDS)
             _check_versions(client)
         except TimeoutError:
             raise EngineFailed(f"engine {address}: it has no workers") from None
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise EngineFailed(f"engine {address}: {error}") from error
         except EngineFailed as error:
             raise EngineFailed(f"engine {address}: {error}") from None

@@ -124,8 +124,9 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def restore(self, dictionary: Dictionary, n_features: int) -> Self:
         """Take what another estimator fitted."""
         named = dictionary.params.get("range")
-        self.value_range = None if named is None else _checked_range(named)
-        self.range_ = self.value_range or _FULL
+        self.range_ = _FULL if named is None else _checked_range(named, or_one_value=True)
+        is_given = named is not None and self.range_[0] < self.range_[1]
+        self.value_range = self.range_ if is_given else None
         self.n_features_in_ = n_features
         self._dictionary = dictionary
         return self
@@ -140,12 +141,13 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return samples
 
 
-def _checked_range(given: Any) -> tuple[float, float]:
+def _checked_range(given: Any, *, or_one_value: bool = False) -> tuple[float, float]:
     try:
         low, high = map(float, given)
     except (TypeError, ValueError):
-        low = high = 0.0
-    if not (-np.inf < low < high < np.inf and _has_scale(low, high)):
+        low = high = np.nan
+    is_one_value = or_one_value and -np.inf < low == high < np.inf
+    if not (is_one_value or (-np.inf < low < high < np.inf and _has_scale(low, high))):
         raise InvalidOption(f"value_range must be two numbers, the lower first, not {given!r}")
     return low, high
 

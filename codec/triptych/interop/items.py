@@ -7,7 +7,7 @@ anew where it arrives.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypedDict
 
@@ -37,6 +37,7 @@ class Reading(TypedDict, total=False):
     dictionary: Any
     n_components: int | None
     realism: float | None
+    storage_options: Mapping[str, Any] | None
 
 
 class Opened:
@@ -118,14 +119,13 @@ def read_images(stream: Opened, numbers: Sequence[int], *, with_pixels: bool) ->
         pixels: Sequence[Pixels | None] = [None] * len(numbers)
         if with_pixels:
             pixels = reader.read_batch(numbers)
-        frames, images = reader.table.frames_of(numbers)
-        payloads = {frame: reader.read_frame(frame).images for frame in set(frames)}
-    raws = []
-    for number, frame, image, content in zip(numbers, frames, images, pixels, strict=True):
-        payload = payloads[frame]
-        assert payload is not None
-        raws.append(Raw(number, payload.labels[image], payload.keys[image], content))
-    return raws
+        raws: dict[int, Raw] = {}
+        for frame, images, ats in reader.table.group(numbers):
+            payload = reader.read_frame(frame).images
+            assert payload is not None
+            for image, at in zip(images, ats, strict=True):
+                raws[at] = Raw(numbers[at], payload.labels[image], payload.keys[image], pixels[at])
+    return [raws[at] for at in range(len(numbers))]
 
 
 def check_fields(fields: Any, known: Sequence[str]) -> None:

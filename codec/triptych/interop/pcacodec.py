@@ -166,8 +166,8 @@ class PCACodec(Estimator):
 
         Parameters
         ----------
-        X : integers (n_images, at most n_components_)
-            Fewer columns show what the first components say.
+        X : (n_images, at most n_components_)
+            Fewer columns show what the first components say. Floats are rounded to the nearest code.
 
         Returns
         -------
@@ -180,12 +180,12 @@ class PCACodec(Estimator):
             More columns than components, or codes that no image has.
         """
         basis = self._basis
-        codes = check_array(X, dtype=np.int64, ensure_min_features=0)
+        # In floats: a code may be anything, and its magnitude times a peak leave 64 bits.
+        codes = np.rint(check_array(X, dtype=np.float64, ensure_min_features=0))
         n_columns = codes.shape[1]
         if n_columns > basis.n_components:
             raise InvalidImage("columns of codes", expected=f"at most {basis.n_components}", got=n_columns)
-        # In floats: a code may be anything, and its magnitude times a peak leave 64 bits.
-        reach = np.abs(codes.astype(np.float64)) @ basis.peaks[:n_columns].astype(np.float64)
+        reach = np.abs(codes) @ np.maximum(basis.peaks[:n_columns], 1).astype(np.float64)
         if reach.max() > MAX_SUM:
             raise InvalidImage(f"row {int(reach.argmax())} holds codes that no image has")
         coded = components.Coded(basis.step, np.ascontiguousarray(codes.T.astype(np.int32)))

@@ -74,6 +74,13 @@ class TriptychImageFile(ImageFile.ImageFile):
         except TriptychError as error:
             raise OSError(f"broken Triptych stream: {error}") from error
 
+    def __setstate__(self, state: Any) -> None:
+        """Become one image that is loaded: that is what pickles and deep copies hold."""
+        self.fp, self._exclusive_fp, self._reader = None, False, None
+        self._min_frame = self._frame = self._loaded = 0
+        self.n_frames, self.is_animated = 1, False
+        super().__setstate__(state)
+
     def _ignored_damage(self) -> Any:
         """Give what takes damage: nothing, unless the user told Pillow to load what is left of a file."""
         return (lambda damage: None) if ImageFile.LOAD_TRUNCATED_IMAGES else None

@@ -23,6 +23,9 @@ from triptych.options import make_options
 
 __all__ = ["PaletteQuantizer"]
 
+_ROUNDING = 1e-6
+"""How far from an integer a code may be that went through other estimators as a float."""
+
 
 class PaletteQuantizer(Estimator):
     """Reduce pixels to a palette: the k-means panel.
@@ -149,11 +152,13 @@ class PaletteQuantizer(Estimator):
             A code has no colour.
         """
         check_is_fitted(self)
-        codes = check_array(X, dtype=np.int64)
+        given = check_array(X, dtype="numeric")
+        codes = np.rint(given)
         n_colors = len(dictionary_colors(self._dictionary))
-        if codes.shape[1] != 1 or codes.min() < 0 or codes.max() >= n_colors:
-            raise InvalidImage(f"codes are one column of 0 to {n_colors - 1}")
-        found: npt.NDArray[Any] = self.cluster_centers_[codes[:, 0]]
+        is_whole = np.abs(given - codes).max() <= _ROUNDING
+        if codes.shape[1] != 1 or codes.min() < 0 or codes.max() >= n_colors or not is_whole:
+            raise InvalidImage(f"codes are one column of integers from 0 to {n_colors - 1}")
+        found: npt.NDArray[Any] = self.cluster_centers_[codes[:, 0].astype(np.int64)]
         return found
 
     @property

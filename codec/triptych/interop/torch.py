@@ -46,7 +46,7 @@ class TriptychDataset(Dataset[Any]):
     transform : callable
         Applied to the image, a uint8 tensor (channels, height, width).
     **reading
-        `limits`, `dictionary`, `n_components` and `realism`: as in `triptych.Reader`.
+        `limits`, `dictionary`, `n_components`, `realism` and `storage_options`: as in `triptych.Reader`.
 
     Raises
     ------

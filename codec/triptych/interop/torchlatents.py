@@ -31,7 +31,7 @@ class LatentDataset(TriptychIterableDataset):
 
     Parameters
     ----------
-    source, shuffle, seed, window, rank, world_size, even, limits, dictionary
+    source, shuffle, seed, window, rank, world_size, even, limits, dictionary, storage_options
         As in `TriptychIterableDataset`.
     fields : tuple of str
         Of "label", "key" and "number".

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 from triptych_kernels import scoretables, tablerans
@@ -31,13 +29,13 @@ def build_scores(scores: I32, deviations: I64) -> bytes:
     expected = scoretables.new_expected(POWERS, scores.shape[1])
     n_bits = int(scoretables.encode_raw(scores, deviations, expected, classes, tokens, raw))
     flat = (classes * N_TOKENS + tokens).ravel()
-    weights = _weigh(np.bincount(flat, minlength=N_CLASSES * N_TOKENS).reshape(N_CLASSES, N_TOKENS))
+    weights, sizes = _weigh(np.bincount(flat, minlength=N_CLASSES * N_TOKENS).reshape(N_CLASSES, N_TOKENS))
     sink = np.empty(tablerans.message_bound(scores.size, LANES), np.uint8)
-    size = tablerans.encode(tokens.ravel(), classes.ravel(), _make_tables(weights), LANES, sink)
-    used = [number for number, row in enumerate(weights) if len(row)]
-    listed = weights[used[0] : used[-1] + 1] if used else []
-    head = bytes([used[0] if used else 0, len(listed)])
-    head += b"".join(bytes([len(row)]) + row.tobytes() for row in listed)
+    size = tablerans.encode(tokens.ravel(), classes.ravel(), _make_tables(weights, sizes), LANES, sink)
+    used = np.flatnonzero(sizes).tolist()
+    listed = range(used[0], used[-1] + 1) if used else range(0)
+    head = bytes([listed.start, len(listed)])
+    head += b"".join(bytes([sizes[number]]) + weights[number, : sizes[number]].tobytes() for number in listed)
     return head + build_varint(size) + sink[len(sink) - size :].tobytes() + raw[: -(-n_bits // 8)].tobytes()
 
 
@@ -49,7 +47,7 @@ def parse_scores(coded: memoryview, deviations: I64, scores: I32, whole: bool) -
     InvalidFrame
         The tables are none.
     """
-    weights, at = _parse_weights(coded)
+    weights, sizes, at = _parse_weights(coded)
     size, at = parse_varint(coded, at)
     if size > len(coded) - at:
         raise InvalidFrame("bytes of coded scores", expected=size, got=len(coded) - at)
@@ -61,7 +59,7 @@ def parse_scores(coded: memoryview, deviations: I64, scores: I32, whole: bool) -
         return status
     expected = scoretables.new_expected(POWERS, scores.shape[1])
     work = np.empty((2, scores.shape[1]), np.int32)
-    tables = _make_tables(weights)
+    tables = _make_tables(weights, sizes)
     read = int(scoretables.decode(scores, deviations, expected, tables, message, state, raw, work))
     if read < OK or not whole:
         return min(read, OK)
@@ -70,44 +68,44 @@ def parse_scores(coded: memoryview, deviations: I64, scores: I32, whole: bool) -
     return status if is_clear else TAIL_MISMATCH
 
 
-def _weigh(counts: I64) -> list[U8]:
-    """Give the weights of tokens 0 to the last that occurs, of each class; none for one that does not."""
+def _weigh(counts: I64) -> tuple[U8, I64]:
+    """Give the weights of all tokens in all classes, and how many each class has, to the last that occurs."""
     greatest = np.maximum(counts.max(axis=1, keepdims=True), 1)
     logs = np.round(16 * np.log2(np.maximum(counts, 1) / greatest)).astype(np.int64) + MAX_WEIGHT
-    logs = np.where(counts > 0, np.maximum(logs, 1), 0).astype(np.uint8)
-    return [row[: np.flatnonzero(row)[-1] + 1 if row.any() else 0] for row in logs]
+    weights = np.where(counts > 0, np.maximum(logs, 1), 0).astype(np.uint8)
+    return weights, np.where(weights > 0, np.arange(1, N_TOKENS + 1), 0).max(axis=1)
 
 
-def _parse_weights(coded: memoryview) -> tuple[list[U8], int]:
-    """Give the weights of all classes, and where they end."""
+def _parse_weights(coded: memoryview) -> tuple[U8, I64, int]:
+    """Give the weights of all tokens in all classes, how many each class has, and where they end."""
     if len(coded) < 2:
         raise InvalidFrame("coded scores end before their tables")
     first, n_listed = coded[0], coded[1]
     if first + n_listed > N_CLASSES:
         raise InvalidFrame("classes of scores", expected=f"at most {N_CLASSES}", got=first + n_listed)
-    weights, at = [np.zeros(0, np.uint8)] * N_CLASSES, 2
+    weights, sizes, at = np.zeros((N_CLASSES, N_TOKENS), np.uint8), np.zeros(N_CLASSES, np.int64), 2
     for number in range(first, first + n_listed):
         n = coded[at] if at < len(coded) else N_TOKENS + 1
         if n > min(N_TOKENS, len(coded) - at - 1):
             raise InvalidFrame("tokens of a table of scores, or bytes for them", expected=N_TOKENS, got=n)
-        weights[number] = np.frombuffer(coded[at + 1 : at + 1 + n], np.uint8)
+        weights[number, :n] = coded[at + 1 : at + 1 + n]
+        sizes[number] = n
         at += 1 + n
-    return weights, at
+    return weights, sizes, at
 
 
-def _make_tables(weights: Sequence[U8]) -> tablerans.Tables:
-    """Turn weights into frequencies of at least 1; what is left is the escape's.
+def _make_tables(weights: U8, sizes: I64) -> tablerans.Tables:
+    """Turn weights into frequencies of at least 1; what is left is the escape's. No size: all weigh the same.
 
     A share is at most POWERS[15] << 15 < 2^32, and 56 of them, times 65535, stay below 2^54.
     """
-    frequencies = []
-    for row in weights:
-        row = row if len(row) else np.full(N_TOKENS, MAX_WEIGHT, np.uint8)
-        shares = np.where(row > 0, POWERS[row & 15] << (row >> 4).astype(np.int64), 0)
-        most = tablerans.TOTAL - 1 - len(row)
-        frequencies.append(1 + shares * most // max(int(shares.sum()), 1))
-    sizes = np.array([len(row) + 1 for row in frequencies], np.int64)
-    ends = [np.concatenate([[0], np.cumsum(row), [tablerans.TOTAL]]) for row in frequencies]
-    return tablerans.make_tables(
-        np.zeros(len(sizes), np.int32), sizes, np.concatenate(ends).astype(np.uint32)
-    )
+    weights = np.where(sizes[:, None] > 0, weights, MAX_WEIGHT)
+    sizes = np.where(sizes > 0, sizes, N_TOKENS)
+    shares = np.where(weights > 0, POWERS[weights & 15] << (weights >> 4).astype(np.int64), 0)
+    whole = np.maximum(shares.sum(axis=1), 1)
+    frequencies = 1 + shares * (tablerans.TOTAL - 1 - sizes)[:, None] // whole[:, None]
+    ends = np.zeros((N_CLASSES, N_TOKENS + 2), np.int64)
+    np.cumsum(frequencies, axis=1, out=ends[:, 1:-1])
+    ends[np.arange(N_CLASSES), sizes + 1] = tablerans.TOTAL
+    is_used = np.arange(N_TOKENS + 2) <= sizes[:, None] + 1
+    return tablerans.make_tables(np.zeros(N_CLASSES, np.int32), sizes + 1, ends[is_used].astype(np.uint32))
