@@ -108,15 +108,15 @@ class Table:
         """Give images frame by frame, frames in order and those of a frame in the order given."""
         numbers = np.array(images, np.int64)
         frames = self._first_image.searchsorted(numbers, side="right") - 1
-        ats = np.argsort(frames, kind="stable")
-        frames = frames[ats]
-        inside = numbers[ats] - self._first_image[frames]
-        starts = np.flatnonzero(np.diff(frames, prepend=-1))
-        return [
-            Wanted(int(frames[part[0]]), inside[part].tolist(), ats[part].tolist())
-            for part in np.split(np.arange(len(numbers)), starts[1:])
-            if len(part)
-        ]
+        inside = (numbers - self._first_image[frames]).tolist()
+        groups: dict[int, Wanted] = {}
+        for at, (frame, image) in enumerate(zip(frames.tolist(), inside, strict=True)):
+            group = groups.get(frame)
+            if group is None:
+                group = groups[frame] = Wanted(frame, [], [])
+            group.images.append(image)
+            group.ats.append(at)
+        return sorted(groups.values())
 
     @property
     def is_remote(self) -> bool:
