@@ -54,10 +54,12 @@ def test_one_image_by_key_or_number(tmp_path, run, stream, pictures, only):
 def test_a_picture_that_is_replaced_leaves_its_mode(tmp_path, run, one):
     path = tmp_path / "a.png"
     path.touch()
-    path.chmod(0o600)
-    run("decode", one, "-fo", path)
-    assert path.stat().st_size
-    assert path.stat().st_mode & 0o777 == 0o600
+    for mode in (0o600, 0o444):
+        path.chmod(mode)
+        before = path.stat().st_ino
+        run("decode", one, "-fo", path)
+        assert path.stat().st_ino != before
+        assert path.stat().st_mode & 0o777 == mode
 
 
 def test_several_of_many(tmp_path, run, stream):

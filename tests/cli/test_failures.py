@@ -231,8 +231,7 @@ def test_full_disk(tmp_path, run, folder, stream, one):
 
 
 def test_full_disk_leaves_no_file(tmp_path, run, folder, one, monkeypatch):
-    from pathlib import Path
-
+    resource = pytest.importorskip("resource")
     from triptych import sink
 
     def fail(*args):
@@ -241,8 +240,13 @@ def test_full_disk_leaves_no_file(tmp_path, run, folder, one, monkeypatch):
     monkeypatch.setattr(sink, "_write_fully", fail)
     before = sorted(tmp_path.rglob("*"))
     assert only_line(run("encode", folder, "-o", tmp_path / "x", code=1)).endswith("no space left on device")
-    monkeypatch.setattr(Path, "write_bytes", fail)
-    run("decode", one, "-o", tmp_path / "x.png", code=1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))  # bytes of a file
+    try:
+        result = run("decode", one, "-o", tmp_path / "x.png", code=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert only_line(result).endswith("x.png: file too large")
     assert sorted(tmp_path.rglob("*")) == before
 
 

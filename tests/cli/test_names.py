@@ -61,6 +61,7 @@ def test_no_image_takes_the_name_that_another_one_got(tmp_path, run, force):
         for number, key in enumerate(keys):
             writer.write(np.full((2, 2), number, np.uint8), key=key)
     run("decode", tmp_path / "x.tych", "-o", tmp_path / "out", *force)
+    assert (tmp_path / "out" / "x~2~4.png").exists()
     shown = [np.asarray(Image.open(path))[0, 0] for path in (tmp_path / "out").iterdir()]
     assert sorted(shown) == [0, 1, 2, 3, 4]
 

@@ -388,7 +388,7 @@ def test_s3(monkeypatch):
             assert same_images([reader["k3"]], RECORDS[3:4])
         with pytest.raises(FileNotFoundError):
             tp.Reader("s3://pictures/nothing.tych")
-        fsspec.config.conf.pop("s3")
+        fsspec.config.conf.pop("s3", None)
         monkeypatch.delenv("AWS_ENDPOINT_URL")
         options = {"endpoint_url": f"http://{host}:{port}"}
         with tp.Reader("s3://pictures/images.tych", storage_options=options) as reader:

@@ -106,7 +106,7 @@ class Numbered(Dataset[torch.Tensor]):
 
 def _numbered(store: Store) -> Loading:
     def write(images: Pixels, folder: Path) -> None:
-        (folder / "store").mkdir()
+        (folder / "store").mkdir(exist_ok=True)
         store.write(images, folder / "store")
         (folder / "count").write_text(str(len(images)))
 

@@ -23,8 +23,7 @@ from triptych.cli.failures import CommandError, is_expected
 
 __all__ = ["group", "main"]
 
-_MOMENT = 0.05
-"""Seconds."""
+_RESEND_SECONDS = 0.05
 
 _VERBS = {
     "encode": ("encode", "Encode images into a stream."),
@@ -105,7 +104,9 @@ def _interrupt_again(lost: Any) -> None:
     """
     if isinstance(lost.exc_value, KeyboardInterrupt):
         number = signal.SIGTERM if isinstance(lost.exc_value, _Terminated) else signal.SIGINT
-        Timer(_MOMENT, os.kill, [os.getpid(), number]).start()  # to the process: it wakes the main thread
+        Timer(
+            _RESEND_SECONDS, os.kill, [os.getpid(), number]
+        ).start()  # to the process: it wakes the main thread
     else:
         sys.__unraisablehook__(lost)
 

@@ -37,7 +37,7 @@ SAMPLE_IMAGES, SAMPLE_PIXELS = 32, 1 << 19
 
 
 def choose_panel(inputs: Inputs, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Choose the panel of a collection; give the options for it, and metadata that say why.
+    """Choose the panel of a collection; give the options for it, and metadata that say why, if any.
 
     It is the same for every shard, and when a run is resumed, as it depends on all inputs alone.
     """
@@ -70,7 +70,8 @@ def choose_panel(inputs: Inputs, options: dict[str, Any]) -> tuple[dict[str, Any
     if weighed.mode == "kmeans" and weighed.psnr is not None:
         chosen = {name: value for name, value in chosen.items() if name != "quality"}
         chosen["target_psnr"] = weighed.psnr
-    return chosen, {"auto": f"{weighed}; {len(sample)} of {len(inputs):,} images tried"}
+    parts = f", by up to {most:,} pixels of each" if weighed.costs and most is not None else ""
+    return chosen, {"auto": f"{weighed}; {len(sample)} of {len(inputs):,} images tried{parts}"}
 
 
 def select_inputs(inputs: Inputs, shard: tuple[int, int] | None, resumed: str | None) -> tuple[Inputs, int]:
@@ -143,7 +144,7 @@ class Collection:
     classes: Sequence[str] | None = None
     failures: Failures = field(default_factory=Failures)
     n_written: int = 0
-    _next_lost: int = 0
+    _next_lost: int = field(default=0, init=False)
 
     def encode(self) -> Meter:
         """Encode all; give the figures of the run."""
@@ -207,7 +208,7 @@ class Collection:
         about = dict(self.about or {})
         if self.classes is not None:
             about["classes"] = list(self.classes)
-        if not (self.append or self.resume):
+        if not about or not (self.append or self.resume):
             return about or None
         from triptych.reader import Reader
 

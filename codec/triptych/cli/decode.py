@@ -182,6 +182,7 @@ class _Target:
         self._suffix, self._force = suffix, force
         self._handle, self._file, self._folder = handle, file, folder
         self._taken: set[str] = set()
+        self._marks: dict[str, count[int]] = {}
 
     def save(self, info: dict[str, Any], pixels: Pixels, failures: Failures) -> None:
         """Write one image; what goes wrong with one of many is its own failure."""
@@ -207,9 +208,10 @@ class _Target:
         name = safe_name(info.get("key"), info["number"])
         if name.suffix.lower() != self._suffix:
             name = name.with_name(name.name + self._suffix)
-        stem, marks = name.stem, count(info["number"])
+        stem, wanted, mark = name.stem, name.as_posix().casefold(), info["number"]
         while name.as_posix().casefold() in self._taken:
-            name = name.with_name(f"{stem}~{next(marks)}{self._suffix}")
+            name = name.with_name(f"{stem}~{mark}{self._suffix}")
+            mark = next(self._marks.setdefault(wanted, count()))  # no mark is tried twice
         self._taken.add(name.as_posix().casefold())
         path = self._folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

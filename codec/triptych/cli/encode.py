@@ -12,7 +12,7 @@ from triptych.cli import options as opt
 from triptych.cli.collection import Collection, choose_panel, select_inputs
 from triptych.cli.console import cold_kernel_notice, print_json
 from triptych.cli.failures import UsageFailure, naming
-from triptych.cli.inputs import Inputs, collect_images
+from triptych.cli.inputs import STDIN, Inputs, collect_images
 from triptych.cli.outputs import STDOUT, stream_target
 
 if TYPE_CHECKING:
@@ -109,7 +109,11 @@ def encode_command(
         is_auto = given_options.get("mode", "auto") == "auto"
         if is_auto and book is None and len(inputs) > 1 and not per_image:
             given_options, about = choose_panel(inputs, given_options)
-        classes = inputs.folders() if label_folders else None
+        classes = None
+        if label_folders:
+            if any(each.path == STDIN for each in inputs):
+                raise UsageFailure("--label-folders: stdin lies in no folder")
+            classes = inputs.folders()
         inputs, n_skipped = select_inputs(inputs, shard, output if resume else None)
         job = Collection(
             inputs,

@@ -55,9 +55,9 @@ def write_file(path: Path, data: bytes) -> None:
         return
     temporary = path.with_name(f".{secrets.token_hex(6)}.part")
     try:
-        temporary.touch(exist_ok=False)
-        keep_mode(path, temporary)
-        temporary.write_bytes(data)
+        with temporary.open("xb") as handle:
+            keep_mode(path, temporary)
+            handle.write(data)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -19,7 +19,12 @@ T = TypeVar("T")
 
 @click.command("warmup")
 @click.option(
-    "-j", "--processes", type=click.IntRange(0), metavar="N", default=0, help="Processes; 0 is all cores."
+    "-j",
+    "--processes",
+    type=click.IntRange(0),
+    metavar="N",
+    default=0,
+    help="Processes, of which 4 have work; 0 is all cores.",
 )
 def warmup_command(processes: int) -> None:
     """Compile all kernels ahead of the first use.

@@ -1,8 +1,8 @@
 """`fit`: learn a dictionary that many images share.
 
 Palettes and components need no more than statistics of the images, which are streamed: only the first may be
-kept. Networks are trained on all of them, held in memory. `CollectionStatistics` gathers them
-anywhere, merges those of parts of a collection, and makes the same dictionary that `fit` makes of the whole.
+kept. `CollectionStatistics` gathers the statistics anywhere, merges those of parts of a collection, and makes
+the same dictionary that `fit` makes of the whole. Networks are trained on all images, held in memory.
 """
 
 from __future__ import annotations

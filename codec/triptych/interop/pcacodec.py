@@ -124,7 +124,8 @@ class PCACodec(Estimator):
     def partial_fit(self, X: Any, y: None = None) -> Self:
         """Fit components to these images and all before them: the same as one `fit`, in whatever parts.
 
-        The first part has as many images as `n_components`, or more. A call that raises changes nothing:
+        The first part has as many images as `n_components`, or more. Of parts of floats, `value_range` gives
+        the range; else it is that of the first. A call that raises changes nothing:
         its images are not counted.
 
         Raises
@@ -132,7 +133,8 @@ class PCACodec(Estimator):
         InvalidImage, LimitExceeded
             As in `fit`.
         InvalidOption
-            As in `fit`; or what there is came from a dictionary, which does not know its images.
+            As in `fit`; or what there is came from a dictionary, which does not know its images; or X has
+            values beyond the range.
         """
         return self._fit_images(self._images(self.go_on(X)))
 

@@ -23,7 +23,7 @@ from triptych.options import make_options
 
 __all__ = ["PaletteQuantizer"]
 
-_ROUNDING = 1e-6
+_ROUNDING = 1e-3
 """How far from an integer a code may be that went through other estimators as a float."""
 
 
@@ -105,10 +105,13 @@ class PaletteQuantizer(Estimator):
     def partial_fit(self, X: Any, y: None = None) -> Self:
         """Fit a palette to these pixels and all before them: the same as one `fit`, in whatever parts.
 
+        Of parts of floats, `value_range` gives the range; else it is that of the first.
+
         Raises
         ------
         InvalidOption
-            What there is came from a dictionary, which does not know its pixels.
+            What there is came from a dictionary, which does not know its pixels; or X has values beyond the
+            range.
         """
         histogram = _count_pixels(self.go_on(X))
         known = getattr(self, "_statistics", None)

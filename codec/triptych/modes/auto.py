@@ -71,8 +71,8 @@ class Weighed(NamedTuple):
     """Which panel serves some pictures best, and why.
 
     mode: its name. psnr: the mean in dB that the panels were asked for, None where none was or bytes were.
-    costs: what an image takes under each panel that meets that, in bytes (or what PSNR it has, where bytes
-    were asked for); none where a rule decided.
+    costs: what an image, or the part of it that was looked at, takes under each panel that meets that, in
+    bytes (or what PSNR it has, where bytes were asked for); none where a rule decided.
     """
 
     mode: str
@@ -97,11 +97,11 @@ def weigh_modes(sample: Sequence[Look], options: Options) -> Weighed:
     if options.target_size is not None:
         return _weigh_at_size(sample, options)
     if options.target_psnr is None:
-        few = sum(look.has_few_colors for look in sample)
-        if 2 * few >= len(sample):
-            return Weighed("kmeans", f"few colours, kept exactly ({few} of {len(sample)} pictures)")
+        few = [look.has_few_colors for look in sample]
+        if _are_most(few):
+            return Weighed("kmeans", f"few colours, kept exactly ({sum(few)} of {len(few)} pictures)")
     pictures = [look.pixels for look in sample]
-    if not _are_plain(sample):
+    if not _are_most([look.is_plain for look in sample]):
         return _of_many_colors(pictures, options)
     psnr, costs = options.target_psnr, {}
     for mode in ("pca", "kmeans"):
@@ -118,7 +118,7 @@ def weigh_modes(sample: Sequence[Look], options: Options) -> Weighed:
 def _weigh_at_size(sample: Sequence[Look], options: Options) -> Weighed:
     """Choose the panel that shows pictures best in so many bytes for each."""
     pictures = [look.pixels for look in sample]
-    if not _are_plain(sample):
+    if not _are_most([look.is_plain for look in sample]):
         return _of_many_colors(pictures, options)
     shown: dict[str, float] = {}
     for mode in ("kmeans", "pca"):
@@ -173,11 +173,11 @@ def measure_panel(mode_name: str, sample: Sequence[Pixels], options: Options) ->
 
 def may_be_drawn(sample: Sequence[Pixels]) -> bool:
     """Say whether a palette may serve most pictures."""
-    return 2 * sum(map(_is_plain, sample)) >= len(sample)
+    return _are_most([*map(_is_plain, sample)])
 
 
-def _are_plain(sample: Sequence[Look]) -> bool:
-    return 2 * sum(look.is_plain for look in sample) >= len(sample)
+def _are_most(flags: Sequence[bool]) -> bool:
+    return 2 * sum(flags) >= len(flags)
 
 
 def _is_plain(pixels: Pixels) -> bool:
