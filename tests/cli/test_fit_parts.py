@@ -42,7 +42,8 @@ def test_merged_shards_equal_one_run(tmp_path, run, tiles, mode):
         "images": 13,
         "failed": [],
     }
-    run("fit", mode, "--merge", both, parts[2], *OPTIONS[mode], "-o", merged, "--force")
+    piped = both.read_bytes()
+    run("fit", mode, "--merge", "-", parts[2], *OPTIONS[mode], "-o", merged, "--force", stdin=piped)
     assert merged.read_bytes() == whole.read_bytes()
 
 
