@@ -6,6 +6,7 @@ import gc
 import multiprocessing
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -105,4 +106,7 @@ def _measure(
 def _count_handles() -> int:
     """Count what this process holds open, files and other processes."""
     gc.collect()
+    for thread in threading.enumerate():
+        if thread.name == "QueueFeederThread":  # of a loader's queue: ends soon after its close
+            thread.join(5)
     return len(os.listdir("/proc/self/fd")) + len(multiprocessing.active_children())
