@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -211,6 +212,17 @@ def test_a_file_of_no_scheduler(tmp_path, text):
     path.write_text(text)
     with pytest.raises(EngineFailed, match=str(path)), open_engine(f"dask://{path}"):
         pass
+
+
+@pytest.mark.parametrize("address", ["5", "tcp://127.0.0.1:1"])
+def test_no_thread_is_left_without_a_connection(tmp_path, monkeypatch, address):
+    monkeypatch.setattr(engine_module, "CONNECT_SECONDS", 0.5)
+    path = tmp_path / "scheduler.json"
+    path.write_text(json.dumps({"address": address}))
+    before = threading.enumerate()
+    with pytest.raises(EngineFailed, match=str(path)), open_engine(f"dask://{path}"):
+        pass
+    assert [thread for thread in threading.enumerate() if thread not in before] == []
 
 
 def test_dask_is_missing(monkeypatch):

@@ -130,8 +130,7 @@ def _open_dask(distributed: Any, address: str, where: str) -> Iterator[Engine]:
         # Jobs carry their pixels: were these put on a worker first, they would be lost with it.
         stack.enter_context(dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}))
         try:
-            client = distributed.Client(where, timeout=CONNECT_SECONDS, set_as_default=False)
-            stack.enter_context(client)
+            client = stack.enter_context(_connect(distributed, where))
             client.wait_for_workers(1, timeout=CONNECT_SECONDS)
             _check_versions(client)
         except TimeoutError:
@@ -156,6 +155,25 @@ def _open_dask(distributed: Any, address: str, where: str) -> Iterator[Engine]:
             raise EngineFailed(f"engine {address}: its scheduler is gone") from error
         finally:
             engine.shutdown(cancel_futures=True)
+
+
+def _connect(distributed: Any, where: str) -> Any:
+    """Give a client of a scheduler, or raise and leave nothing behind.
+
+    Dask leaves the event loop of a client that could not connect to the garbage collector. Where that runs in
+    the thread of the next client's loop, both wait for one lock until Dask's assertion fails, 10 s later.
+    """
+
+    class Client(distributed.Client):  # type: ignore[misc]
+        def start(self, **kwargs: Any) -> None:
+            try:
+                super().start(**kwargs)
+            except BaseException:
+                self.close()
+                self._loop_runner.stop()
+                raise
+
+    return Client(where, timeout=CONNECT_SECONDS, set_as_default=False)
 
 
 def _check_versions(client: Any) -> None:
