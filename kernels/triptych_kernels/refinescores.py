@@ -11,7 +11,7 @@ import numpy.typing as npt
 from numba import int32, int64, uint64
 
 from triptych_kernels._jit import inline, kernel
-from triptych_kernels.arrays import I32, U8
+from triptych_kernels.arrays import I32, I64, U8
 
 F64 = npt.NDArray[np.float64]
 
@@ -48,17 +48,25 @@ def _slope(sums: I32, row: I32, pixels: U8, shift: int) -> tuple[int, int]:
 
 @kernel
 def refine_scores(
-    scores: I32, images: U8, rows: I32, mean: I32, bits: F64, exchange: float, shift: int, sums: I32
+    scores: I32,
+    images: U8,
+    chosen: I64,
+    rows: I32,
+    mean: I32,
+    bits: F64,
+    exchange: float,
+    shift: int,
+    sums: I32,
 ) -> int:
-    """Go once over all scores of all images; return how many were moved.
+    """Go once over all scores of the chosen images; return how many were moved.
 
-    IN/OUT scores i32 (K, n). IN images u8 (n, d); rows i32 (K, d) and mean i32 (d) in 1/2^shift of a
-    sample; bits f64 (K, m): what a score of that magnitude, or m - 1 and more, costs; exchange: squared
-    error, in 1/256, that a bit may cost. sums i32 (d): work. No sum passes 2^30.
+    IN/OUT scores i32 (K, n). IN images u8 (n, d); chosen i64: numbers of images; rows i32 (K, d) and mean
+    i32 (d) in 1/2^shift of a sample; bits f64 (K, m): what a score of that magnitude, or m - 1 and more,
+    costs; exchange: squared error, in 1/256, that a bit may cost. sums i32 (d): work. No sum passes 2^30.
     """
     moved = 0
     most = bits.shape[1] - 1
-    for image in range(images.shape[0]):
+    for image in chosen:
         pixels = images[image]
         for i in range(sums.size):
             sums[i] = mean[i]

@@ -76,7 +76,11 @@ def test_refinement_never_costs_more(seed):
     mean = rng.integers(0, 255 << shift, 10).astype(np.int32)
     scores = rng.integers(-3, 4, (6, 4)).astype(np.int32)
     bits = rng.uniform(0.1, 6, (6, 5))
+    chosen = np.flatnonzero(rng.integers(0, 4, 4))
+    others = np.setdiff1d(np.arange(4), chosen)
+    as_they_were = scores[:, others]
     before = twin.refined_cost(scores, images, rows, mean, bits, 900.0, shift)
-    moved = refine_scores(scores, images, rows, mean, bits, 900.0, shift, np.zeros(10, np.int32))
+    moved = refine_scores(scores, images, chosen, rows, mean, bits, 900.0, shift, np.zeros(10, np.int32))
+    assert (scores[:, others] == as_they_were).all()
     after = twin.refined_cost(scores, images, rows, mean, bits, 900.0, shift)
     assert after < before if moved else after == before

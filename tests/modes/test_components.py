@@ -131,6 +131,25 @@ def test_refinement_uses_what_clamping_forgives(monkeypatch):
     assert len(refined) < 1.1 * len(plain)
 
 
+def test_an_image_is_refined_by_its_own_share_of_black_and_white(monkeypatch):
+    shape = Shape(8, 8, 1)
+    images = np.concatenate([make_collection(1, 20, shape, cut=True), make_collection(2, 200, shape)])
+    images[20:] = images[20:].clip(1, 254)
+    images[20:60:2, 0, 0] = 255  # of 64 samples: too few
+    basis = load_basis(fit(images))
+    scores = {}
+    for reach in (1 << 20, 0):
+        monkeypatch.setattr(scoring, "MAX_REFINED", {"default": reach, "max": reach})
+        for effort in ("default", "max"):
+            projection = scoring.Projection(images, basis, basis.n_components, effort)
+            scores[reach, effort] = projection.scores(basis.step)
+    assert (scores[0, "default"] == scores[0, "max"]).all()
+    moved = {e: (scores[1 << 20, e] != scores[0, e]).any(axis=0) for e in ("default", "max")}
+    assert moved["default"][:20].any()
+    assert not moved["default"][20:].any()
+    assert moved["max"][20:].any()
+
+
 def test_quality_of_a_frame_goes_beyond_its_dictionary():
     images = make_collection(1, 80, Shape(6, 6, 1))
     book = fit(images, variance=1.0, quality=50)

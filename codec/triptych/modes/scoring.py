@@ -1,7 +1,7 @@
 """Which scores images get: the encoder's side of PCA for collections.
 
 One component after the other is taken off what is left of the images, rounded to nearest or towards zero,
-by what the bits are worth; so each brings its image nearer or is zero. Where much of the images is black or
+by what the bits are worth; so each brings its image nearer or is zero. Where much of an image is black or
 white, scores then use what clamping forgives. The format knows nothing of how scores were chosen.
 
 `effort="fast"` rounds the scores of one projection in float32. Otherwise the projections are of integers in
@@ -32,11 +32,12 @@ PRIOR = 8.0
 """So many images stand behind the model of a component, beside those of the frame."""
 DEAD = 0.1
 """How far a fast encoder moves scores towards zero."""
-LEAST_CUT = 0.02
-"""Share of samples at 0 or 255 above which scores are refined."""
+LEAST_CUT = {"default": 0.05, "max": 0.0}
+"""Share of an image's samples at 0 or 255 from which its scores are refined: what it brings grows with that
+share, what it takes does not."""
 REFINEMENTS = 3
-MAX_REFINED = {"fast": 0, "default": 1 << 23, "max": 1 << 26}
-"""Components times samples of an image up to which scores are refined; it takes 5 ns for each."""
+MAX_REFINED = {"default": 1 << 23, "max": 1 << 26}
+"""Components times samples of an image up to which scores are refined; it takes some 2 ns for each."""
 
 _TOGETHER = 64
 """Images that are projected at once; so many stay in the processor's caches."""
@@ -102,8 +103,7 @@ class Projection:
             found = self._at_once(factor)
         else:
             found, bits = self._in_order(factor, step)
-            cut = (self.images == 0) | (self.images == 255)
-            if 0 < len(found) * cut[0].size <= MAX_REFINED[self.effort] and cut.mean() >= LEAST_CUT:
+            if 0 < len(found) * self.images[0].size <= MAX_REFINED[self.effort]:
                 self._refine(found, bits, factor, step)
         reach = np.cumsum(np.abs(found).astype(np.int64) * self.basis.peaks[: len(found), None], axis=0)
         found[reach > MAX_SUM] = 0  # far from what unit vectors and samples of 8 bits can reach
@@ -139,14 +139,17 @@ class Projection:
     def _refine(self, found: I32, bits: F64, factor: float, step: int) -> None:
         """Let scores use what clamping forgives."""
         basis = self.basis
+        images = self.images.reshape(len(self.images), -1)
+        chosen = np.flatnonzero(((images == 0) | (images == 255)).mean(axis=1) >= LEAST_CUT[self.effort])
+        if not len(chosen):
+            return
         rows = np.rint(expand(self._rows * factor, basis, self._odd)).astype(np.int32)
         center = basis.center[None].astype(np.float64)
         mean = expand(center, basis, np.zeros(1, np.uint8))[0].astype(np.int32)
-        images = self.images.reshape(len(self.images), -1)
         sums = np.zeros(mean.size, np.int32)
         exchange = EXCHANGE * 256 * step_size(step) ** 2
         for _ in range(REFINEMENTS):
-            if not refine_scores(found, images, rows, mean, bits, exchange, basis.shift, sums):
+            if not refine_scores(found, images, chosen, rows, mean, bits, exchange, basis.shift, sums):
                 break
             for j, row in enumerate(found):
                 bits[j] = _bits(np.abs(row), PRIOR * 2.0 ** -bits[j])
