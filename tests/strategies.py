@@ -48,6 +48,9 @@ class Record:
     about: dict = field(default_factory=dict)
 
 
+resolutions = st.floats(min_value=0, exclude_min=True, allow_infinity=False, width=32)
+
+
 def records(max_side: int = 6):
     blobs = st.binary(max_size=40)
     about = st.fixed_dictionaries(
@@ -59,6 +62,7 @@ def records(max_side: int = 6):
             "exif": blobs,
             "xmp": blobs,
             "icc_profile": blobs,
+            "dpi": st.tuples(resolutions, resolutions),
         },
     )
     return st.builds(Record, images(max_side), about)

@@ -177,16 +177,21 @@ def canonical(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
+def attachments_of(words: dict[str, Any]) -> dict[int, bytes]:
+    """Return attachments by tag, of what `Writer.write` takes and `Reader.info` gives."""
+    items = {tag: words[name] for tag, name in ((1, "exif"), (2, "xmp"), (3, "icc_profile")) if name in words}
+    if "metadata" in words:
+        items[4] = canonical(words["metadata"])
+    if "dpi" in words:
+        items[5] = struct.pack("<2f", *words["dpi"])
+    return items
+
+
 def expected_images(pictures: Sequence[Pixels], said: Sequence[dict[str, Any]]) -> list[minidecode.Image]:
-    images = []
-    for picture, words in zip(pictures, said, strict=True):
-        items = {
-            tag: words[name] for tag, name in ((1, "exif"), (2, "xmp"), (3, "icc_profile")) if name in words
-        }
-        if "metadata" in words:
-            items[4] = canonical(words["metadata"])
-        images.append(minidecode.Image(picture, words.get("key"), words.get("label"), items))
-    return images
+    return [
+        minidecode.Image(picture, words.get("key"), words.get("label"), attachments_of(words))
+        for picture, words in zip(pictures, said, strict=True)
+    ]
 
 
 Draw = Callable[[int, int, int, int], Pixels]
@@ -354,6 +359,14 @@ def good_vectors() -> Iterator[tuple[str, Callable[[], Good]]]:
         SAID,
         metadata={"b": 1, "a": {"\u00e9": "x"}},
     )  # fmt: skip
+    yield (
+        "resolution",
+        lambda: written(
+            "resolutions, the second once more",
+            [shown(palette(1, 4, 3), drawn(i, 4, 8, 8), 3) for i in range(3)],
+            [{"dpi": (72.0, 300.5)}, {"dpi": (96.0, 96.0), "exif": b"II*\0"}, {"dpi": (96.0, 96.0)}],
+        ),
+    )
     yield "concatenated", concatenated
     yield "appended", appended
     yield "ancillary", ancillary
@@ -1395,15 +1408,12 @@ def say_by_triptych(path: Path, expected: dict[str, Any]) -> list[dict[str, Any]
     if any("latents" in image for image in expected["images"]):
         with shelf_of(expected):
             return [say(image) for image in latents_by_triptych(path)]
-    tags = {"exif": 1, "xmp": 2, "icc_profile": 3}
     said = []
     with shelf_of(expected), tp.Reader(path, dictionary=book_files(expected)) as reader:
         for number, pixels in enumerate(reader):
             info = reader.info(number)
-            items = {tag: info[name] for name, tag in tags.items() if name in info}
-            if "metadata" in info:
-                items[4] = canonical(info["metadata"])
-            said.append(say(minidecode.Image(pixels, info.get("key"), info.get("label"), items)))
+            image = minidecode.Image(pixels, info.get("key"), info.get("label"), attachments_of(info))
+            said.append(say(image))
     return said
 
 

@@ -1,13 +1,14 @@
 """Metadata: canonical JSON and the attachments of images (FORMAT.md section 3.2).
 
 EXIF, XMP and ICC are bytes that pass through unchanged. JSON is data for the user. No pixel depends on any of
-it.
+it, nor on the resolution.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,9 +16,10 @@ from triptych.errors import InvalidFrame, InvalidOption
 from triptych.limits import Limits
 from triptych.varint import build_varint, parse_varint
 
-TAGS = {"exif": 1, "xmp": 2, "icc_profile": 3, "metadata": 4}
+TAGS = {"exif": 1, "xmp": 2, "icc_profile": 3, "metadata": 4, "dpi": 5}
 JSON_TAG = TAGS["metadata"]
 MAX_ATTACHMENTS = 16
+_RESOLUTION = struct.Struct("<2f")
 _AGAIN = 0x80
 """Set in a tag: the bytes are those of the last item with this tag."""
 
@@ -67,11 +69,38 @@ def _finite(text: str) -> float:
     return number
 
 
+def build_resolution(dpi: Any) -> bytes:
+    """Give pixels an inch, across and down, as a stream holds them."""
+    try:
+        across, down = dpi
+        data = _RESOLUTION.pack(across, down)
+    except (TypeError, ValueError, OverflowError, struct.error):
+        data = b""
+    if parse_resolution(data) is None:
+        raise InvalidOption("dpi", expected="two numbers above 0, across and down", got=dpi)
+    return data
+
+
+def parse_resolution(data: bytes) -> tuple[float, float] | None:
+    """Give pixels an inch, across and down, if the bytes say so.
+
+    Examples
+    --------
+    >>> parse_resolution(build_resolution((72, 36.5)))
+    (72.0, 36.5)
+    """
+    if len(data) != _RESOLUTION.size:
+        return None
+    across, down = _RESOLUTION.unpack(data)
+    return (across, down) if 0 < across < math.inf and 0 < down < math.inf else None
+
+
 def make_attachments(
     metadata: Mapping[str, Any] | None,
     exif: bytes | None,
     xmp: bytes | None,
     icc_profile: bytes | None,
+    dpi: tuple[float, float] | None,
     limits: Limits,
 ) -> Attachments:
     """Check what a caller gave for an image, and give it by tag."""
@@ -82,15 +111,21 @@ def make_attachments(
     attachments = {TAGS[name]: bytes(value) for name, value in raw.items() if value is not None}
     if metadata is not None:
         attachments[JSON_TAG] = build_json(metadata)
+    if dpi is not None:
+        attachments[TAGS["dpi"]] = build_resolution(dpi)
     limits.check("metadata_bytes", sum(map(len, attachments.values())))
     return attachments
 
 
 def name_attachments(attachments: Attachments) -> dict[str, Any]:
-    """Give attachments by the names of `Writer.write`; unknown tags are left out."""
+    """Give attachments by the names of `Writer.write`; what means nothing is left out."""
     named: dict[str, Any] = {name: attachments[tag] for name, tag in TAGS.items() if tag in attachments}
     if "metadata" in named:
         named["metadata"] = parse_json(named["metadata"])
+    if "dpi" in named:
+        named["dpi"] = parse_resolution(named["dpi"])
+        if named["dpi"] is None:
+            del named["dpi"]
     return named
 
 

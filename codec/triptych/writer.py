@@ -56,6 +56,7 @@ def encode(
     exif: bytes | None = None,
     xmp: bytes | None = None,
     icc_profile: bytes | None = None,
+    dpi: tuple[float, float] | None = None,
     **options: Any,
 ) -> bytes:
     """Encode one image as a complete stream.
@@ -64,7 +65,7 @@ def encode(
     ----------
     image
         uint8 (height, width) or (height, width, channels), or a Pillow image: see `Writer.write`.
-    key, label, metadata, exif, xmp, icc_profile
+    key, label, metadata, exif, xmp, icc_profile, dpi
         As in `Writer.write`.
     **options
         `dictionary`, and those of `triptych.options.Options`.
@@ -77,7 +78,14 @@ def encode(
     target = io.BytesIO()
     with Writer(target, **({"threads": 1} | options)) as writer:
         writer.write(
-            image, key=key, label=label, metadata=metadata, exif=exif, xmp=xmp, icc_profile=icc_profile
+            image,
+            key=key,
+            label=label,
+            metadata=metadata,
+            exif=exif,
+            xmp=xmp,
+            icc_profile=icc_profile,
+            dpi=dpi,
         )
     return target.getvalue()
 
@@ -165,6 +173,7 @@ class Writer:
         exif: bytes | None = None,
         xmp: bytes | None = None,
         icc_profile: bytes | None = None,
+        dpi: tuple[float, float] | None = None,
     ) -> None:
         """Add an image.
 
@@ -182,6 +191,8 @@ class Writer:
             What JSON can hold.
         exif, xmp, icc_profile : bytes
             Kept unchanged.
+        dpi : (float, float)
+            Pixels an inch, across and down; kept as float32.
 
         Raises
         ------
@@ -193,7 +204,7 @@ class Writer:
         shape = Shape(*pixels.shape)
         self._limits.check("pixels_per_image", shape.pixels)
         self._limits.check("decoded_bytes", shape.nbytes)
-        attachments = make_attachments(metadata, exif, xmp, icc_profile, self._limits)
+        attachments = make_attachments(metadata, exif, xmp, icc_profile, dpi, self._limits)
         entry = Entry(shape, check_key(key), check_label(label), attachments)
         mode = choose_mode(pixels, self._options, self._dictionary)
         room = self._images_per_frame(mode, shape)

@@ -140,6 +140,17 @@ def test_metadata_travels(tmp_path, run, folder):
     )
 
 
+def test_resolution_travels(tmp_path, run, folder):
+    Image.open(folder / "a.png").save(tmp_path / "said.png", dpi=(150, 75))
+    run("encode", tmp_path / "said.png", "-o", tmp_path / "d.tych")
+    for suffix in ("png", "jpg", "tiff", "bmp"):
+        run("decode", tmp_path / "d.tych", "-o", tmp_path / f"d.{suffix}")
+        with Image.open(tmp_path / f"d.{suffix}") as decoded:
+            assert tuple(map(round, decoded.info["dpi"])) == (150, 75), suffix
+    run("encode", tmp_path / "said.png", "--no-metadata", "-o", tmp_path / "bare.tych")
+    assert "dpi" not in tp.Reader((tmp_path / "bare.tych").read_bytes()).info(0)
+
+
 @pytest.mark.parametrize("suffix", ["png", "webp", "jpg", "tiff", "avif"])
 def test_metadata_that_cannot_be_written_costs_no_image(tmp_path, run, pictures, suffix):
     with tp.Writer(tmp_path / "x.tych") as writer:

@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -193,6 +194,34 @@ def test_metadata_both_ways():
         with Image.open(bare) as again:
             assert not again.info
             assert not again.getexif()
+
+
+def test_resolution_both_ways():
+    data = saved(picture("RGB"), dpi=(96, 48.5))
+    assert tp.Reader(data.getvalue()).info(0)["dpi"] == (96, 48.5)
+    with Image.open(data) as opened:
+        assert opened.info["dpi"] == (96, 48.5)
+        with Image.open(saved(opened)) as again:
+            assert again.info["dpi"] == (96, 48.5)
+        with Image.open(saved(opened, dpi=None)) as again:
+            assert "dpi" not in again.info
+
+
+@pytest.mark.parametrize(
+    "dpi", [(0, 0), (1, 1), 72, "72", (72,), (float("nan"), 72), (1e99, 1), (Fraction(1, 2), None)]
+)
+def test_resolutions_that_say_nothing(dpi):
+    image = picture("RGB")
+    image.info["dpi"] = dpi
+    assert "dpi" not in tp.Reader(saved(image).getvalue()).info(0)
+
+
+@pytest.mark.parametrize("name", ["tiff", "png", "webp", "gif", "jpeg"])
+def test_a_file_that_says_no_resolution(name):
+    target = io.BytesIO()
+    picture("RGB").save(target, name)
+    with Image.open(target) as image:
+        assert "dpi" not in tp.Reader(saved(image.convert("RGB")).getvalue()).info(0)
 
 
 def test_exif_of_the_current_frame(frames):

@@ -100,6 +100,10 @@ def test_values_are_made_plain():
         ({"metadata": {"a": "\ud800"}}, "metadata"),
         ({"exif": "text"}, "exif"),
         ({"icc_profile": 3}, "icc_profile"),
+        *(
+            ({"dpi": dpi}, "dpi")
+            for dpi in (72, (72,), (72, 0), (-1, 72), (72, float("nan")), (1e39, 1), (1e-60, 1), "ab")
+        ),
     ],
 )
 def test_what_is_said_of_an_image(about, message):

@@ -1,6 +1,7 @@
 """What goes in comes out: images, what is said of them, by number, key, slice, iteration, and after `cat`."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -18,8 +19,9 @@ from strategies import (
     small_records,
     write_stream,
 )
+from triptych.metadata import build_attachments, name_attachments, parse_attachments
 
-NAMES = ("key", "label", "metadata", "exif", "xmp", "icc_profile")
+NAMES = ("key", "label", "metadata", "exif", "xmp", "icc_profile", "dpi")
 
 
 def about(info):
@@ -226,3 +228,11 @@ def test_repr_names_the_source(tmp_path):
     with tp.Reader(tmp_path / "x.tych") as reader:
         assert "x.tych" in repr(reader)
     assert repr(tp.Reader(write_stream([]))) == "<Reader of 16 bytes>"
+
+
+@pytest.mark.parametrize("value", [b"", bytes(8), bytes(7), struct.pack("<2f", 72, float("inf")), bytes(12)])
+def test_a_resolution_that_says_nothing(value):
+    attachments = build_attachments([{1: b"exif", 5: value}])
+    [again], _ = parse_attachments(memoryview(attachments), 0, 1, tp.Limits())
+    assert again[5] == value
+    assert name_attachments(again) == {"exif": b"exif"}

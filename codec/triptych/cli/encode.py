@@ -46,7 +46,9 @@ if TYPE_CHECKING:
 @click.option("--frame-images", type=click.IntRange(1), metavar="N", help="Images in one frame.")
 @opt.limits_option
 @opt.threads_option
-@click.option("--metadata/--no-metadata", default=True, help="Carry EXIF, ICC and XMP over (the default).")
+@click.option(
+    "--metadata/--no-metadata", default=True, help="Carry EXIF, ICC, XMP and dpi over (the default)."
+)
 @opt.json_option
 def encode_command(
     images: tuple[str, ...],

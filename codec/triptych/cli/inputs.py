@@ -44,7 +44,7 @@ _LAST_LEVEL = 2
 
 
 class Picture(NamedTuple):
-    """An image read from a file; `metadata` holds `exif`, `xmp` and `icc_profile` as far as there."""
+    """An image read from a file; `metadata` holds what `read_metadata` finds."""
 
     pixels: Pixels
     metadata: Metadata

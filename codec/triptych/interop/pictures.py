@@ -1,4 +1,4 @@
-"""Metadata between Pillow images and streams: EXIF, XMP and ICC profiles.
+"""Metadata between Pillow images and streams: EXIF, XMP, ICC profiles and resolutions.
 
 A stream holds the plain data. Pillow puts six bytes before EXIF, as JPEG does, and gives XMP as bytes or as
 text, by format.
@@ -9,9 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
+from triptych.errors import InvalidOption
+from triptych.metadata import build_resolution, parse_resolution
+
 _EXIF_PREFIX = b"Exif\0\0"
 _TIFF_XMP = 700
-_NAMES = ("exif", "xmp", "icc_profile")
+_NAMES = ("exif", "xmp", "icc_profile", "dpi")
+_UNSAID = (1, 1)
+"""Pixels an inch that Pillow tells of a TIFF file that says nothing."""
 
 
 class Metadata(TypedDict, total=False):
@@ -20,6 +25,7 @@ class Metadata(TypedDict, total=False):
     exif: bytes
     xmp: bytes
     icc_profile: bytes
+    dpi: tuple[float, float]
 
 
 def read_metadata(image: Any, given: Mapping[str, Any] | None = None) -> Metadata:
@@ -36,7 +42,17 @@ def read_metadata(image: Any, given: Mapping[str, Any] | None = None) -> Metadat
         found["xmp"] = xmp
     if icc_profile := _as_bytes(info.get("icc_profile")):
         found["icc_profile"] = icc_profile
+    if (dpi := _as_resolution(info.get("dpi"))) and dpi != _UNSAID:
+        found["dpi"] = dpi
     return found
+
+
+def _as_resolution(value: Any) -> tuple[float, float] | None:
+    """Give a resolution that can be stored; files say anything."""
+    try:
+        return parse_resolution(build_resolution(value))
+    except InvalidOption:
+        return None
 
 
 def _as_bytes(value: Any) -> bytes:
@@ -47,7 +63,7 @@ def _as_bytes(value: Any) -> bytes:
     return bytes(value) if isinstance(value, (bytes, bytearray, memoryview)) else b""
 
 
-def pillow_metadata(info: Mapping[str, Any]) -> dict[str, bytes]:
+def pillow_metadata(info: Mapping[str, Any]) -> dict[str, Any]:
     """Give the metadata that `Reader.info` says, as Pillow has it in `Image.info` and takes it in `save`."""
     found = {name: info[name] for name in _NAMES if name in info}
     if "exif" in found and not found["exif"].startswith(_EXIF_PREFIX):
@@ -59,7 +75,7 @@ def save_options(format_name: str, info: Mapping[str, Any]) -> dict[str, Any]:
     """Give the metadata that `Reader.info` says as options of Pillow's `save` for a format."""
     from PIL import Image, PngImagePlugin
 
-    options: dict[str, Any] = dict(pillow_metadata(info))
+    options = pillow_metadata(info)
     if "xmp" not in options:
         return options
     # Pillow reads XMP from these two, and writes none by itself.

@@ -32,7 +32,7 @@ FORMAT = "TRIPTYCH"
 _WRITABLE_MODES = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA"))
 # Pillow has a limit of its own for pixels, which its users know how to change.
 _LIMITS = dataclasses.replace(DEFAULT, pixels_per_image=1 << 62)
-_OF_PILLOW = frozenset(("append_images", "exif", "icc_profile", "xmp"))
+_OF_PILLOW = frozenset(("append_images", "dpi", "exif", "icc_profile", "xmp"))
 
 
 def register() -> None:
