@@ -123,9 +123,8 @@ def name_attachments(attachments: Attachments) -> dict[str, Any]:
     if "metadata" in named:
         named["metadata"] = parse_json(named["metadata"])
     if "dpi" in named:
-        named["dpi"] = parse_resolution(named["dpi"])
-        if named["dpi"] is None:
-            del named["dpi"]
+        dpi = parse_resolution(named.pop("dpi"))
+        named |= {} if dpi is None else {"dpi": dpi}
     return named
 
 

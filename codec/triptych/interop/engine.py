@@ -164,7 +164,7 @@ def _connect(distributed: Any, where: str) -> Any:
     the thread of the next client's loop, both wait for one lock until Dask's assertion fails, 10 s later.
     """
 
-    class Client(distributed.Client):  # type: ignore[misc]
+    class Client(distributed.Client):  # type: ignore[misc]  # Dask has no types
         def start(self, **kwargs: Any) -> None:
             try:
                 super().start(**kwargs)
