@@ -6,7 +6,9 @@ Nothing half written is left.
 from __future__ import annotations
 
 import errno
+import gc
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -66,6 +68,18 @@ def test_an_input_over_a_limit(tmp_path, run, folder, most, needed):
         result = run(*verb, image, "-o", tmp_path / "x.tych", "--max-pixels", most, code=5)
         assert only_line(result) == f"triptych: {image}: {told}"
     assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_the_limit_of_pillow_is_back_at_once(tmp_path, run, folder):
+    """Not whenever the collector finds what a refused command left, while another reads."""
+    before, filters = Image.MAX_IMAGE_PIXELS, list(warnings.filters)
+    gc.disable()
+    try:
+        run("fit", "pca", folder, "-o", tmp_path / "x.tych", "--max-pixels=1k", code=1)
+        assert before == Image.MAX_IMAGE_PIXELS
+        assert filters == warnings.filters
+    finally:
+        gc.enable()
 
 
 def test_inputs_over_a_limit_leave_the_others_alone(tmp_path, run, folder):

@@ -14,12 +14,12 @@ import warnings
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
 from triptych.cli.failures import CommandError, Failures, UsageFailure, complain
-from triptych.cli.inputs import UNREADABLE, Input, Inputs, Picture, limiting_pillow, load_all
+from triptych.cli.inputs import UNREADABLE, Input, Inputs, Picture, limiting_pillow, open_all
 from triptych.cli.meter import Meter
 from triptych.errors import DictionaryMismatch, FormatError, TriptychError, Truncated
 
@@ -156,7 +156,7 @@ class Collection:
 
                 engine = stack.enter_context(open_engine(self.engine))
             meter = stack.enter_context(Meter(len(self.inputs)))
-            pictures = stack.enter_context(closing(load_all(self.inputs, self.failures, self.threads)))
+            pictures = stack.enter_context(open_all(self.inputs, self.failures, self.threads))
             writer: Writer | None = None
             try:
                 for each, picture in pictures:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -16,7 +16,7 @@ from triptych.cli import options as opt
 from triptych.cli.collection import select_inputs
 from triptych.cli.console import cold_kernel_notice, plural, print_json, progress
 from triptych.cli.failures import CommandError, Failures, UsageFailure, naming
-from triptych.cli.inputs import STDIN, Inputs, collect_images, load_all
+from triptych.cli.inputs import STDIN, Input, Inputs, Picture, collect_images, open_all
 from triptych.cli.outputs import STDOUT, stream_target
 from triptych.errors import InvalidImage
 
@@ -147,15 +147,20 @@ def fit_command(
     n_good = 0
     taken = None  # the image that was asked for last: what does not fit the others is refused at once
 
-    def pixels() -> Iterator[Pixels]:
+    def pixels(loaded: Iterable[tuple[Input, Picture]]) -> Iterator[Pixels]:
         nonlocal n_good, taken
-        for each, picture in progress(load_all(inputs, failures, threads), "images", len(inputs)):
+        for each, picture in progress(loaded, "images", len(inputs)):
             n_good, taken = n_good + 1, each.name
             yield picture.pixels
         taken = None
 
-    with cold_kernel_notice(), naming(output), _workers(engine, threads) as workers:
-        pictures: Iterator[Pixels] = pixels()
+    with (
+        cold_kernel_notice(),
+        naming(output),
+        _workers(engine, threads) as workers,
+        open_all(inputs, failures, threads) as loaded,
+    ):
+        pictures: Iterator[Pixels] = pixels(loaded)
         if inputs:
             first = next(pictures, None)
             if first is None:

@@ -2,7 +2,7 @@
 
 A directory means the image files in it and below, sorted. `collect_images` names them without opening any,
 and keeps two strings for each: there may be millions. `Input.load` reads one with Pillow, or with numpy where
-its name ends in .npy; `load_all` reads all in order, in threads, a bounded number ahead of its consumer.
+its name ends in .npy; `open_all` reads all in order, in threads, a bounded number ahead of its consumer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 import warnings
 from array import array
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple, overload
 
@@ -266,22 +266,30 @@ def _distinct_keys(paths: Sequence[str], roots: Sequence[int]) -> list[str]:
             keys[number] = _key(paths[number], roots[number], levels[number])
 
 
-def load_all(inputs: Inputs, failures: Failures, threads: int = 1) -> Generator[tuple[Input, Picture]]:
+@contextmanager
+def open_all(
+    inputs: Inputs, failures: Failures, threads: int = 1
+) -> Iterator[Iterator[tuple[Input, Picture]]]:
     """Read images, in order; those that cannot be read go to `failures`.
 
     Up to two images a thread are read before they are asked for; with one thread none, and no thread is
-    started.
+    started. Pillow has its own limit again at the end of the block: the generator would give it back whenever
+    the collector finds it, perhaps while others read.
     """
+    with limiting_pillow(inputs.limits), closing(_load_all(inputs, failures, threads)) as pictures:
+        yield pictures
+
+
+def _load_all(inputs: Inputs, failures: Failures, threads: int) -> Generator[tuple[Input, Picture]]:
     from triptych.parallel import ordered_map
 
-    with limiting_pillow(inputs.limits):
-        for each, result in ordered_map(_try_load, inputs, threads):
-            if not isinstance(result, Picture):
-                failures.add(each.name, result)
-                continue
-            if result.n_frames > 1:
-                complain(f"{each.name}: has {result.n_frames} frames, and only the first is read")
-            yield each, result
+    for each, result in ordered_map(_try_load, inputs, threads):
+        if not isinstance(result, Picture):
+            failures.add(each.name, result)
+            continue
+        if result.n_frames > 1:
+            complain(f"{each.name}: has {result.n_frames} frames, and only the first is read")
+        yield each, result
 
 
 def _try_load(each: Input) -> tuple[Input, Picture | Exception]:
