@@ -173,6 +173,16 @@ def test_all_frames_of_other_animations(frames):
         assert len(tp.Reader(saved(opened, save_all=True).getvalue())) == 2
 
 
+def test_an_animation_that_cannot_be_written_is_where_it_was():
+    tiff = io.BytesIO()
+    picture("L").save(tiff, "TIFF", save_all=True, append_images=[Image.new("F", (4, 4))])
+    with Image.open(tiff) as animation:
+        with pytest.raises(OSError, match="cannot write mode F") as caught:
+            animation.save(io.BytesIO(), "Triptych", save_all=True)
+        assert animation.tell() == 0
+        assert caught.tb is not None  # which holds all frames of the call until here
+
+
 def test_metadata_both_ways():
     exif = Image.Exif()
     exif[0x010E] = "a title"

@@ -9,7 +9,8 @@ decompression bombs comes in time. The images of a stream are the frames of the 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from typing import IO, Any, Literal
 
 from PIL import Image, ImageFile, ImageSequence
@@ -156,14 +157,16 @@ class TriptychImageFile(ImageFile.ImageFile):
 
 
 def _save_all(image: Image.Image, handle: IO[bytes], filename: str | bytes) -> None:
-    _write(image, handle, _frames(image))
+    with closing(_frames(image)) as frames:
+        _write(image, handle, frames)
 
 
 def _save(image: Image.Image, handle: IO[bytes], filename: str | bytes) -> None:
     _write(image, handle, iter([image]), threads=1)
 
 
-def _frames(image: Image.Image) -> Iterator[Image.Image]:
+def _frames(image: Image.Image) -> Generator[Image.Image]:
+    """Give all frames; each image is then, or when this is closed, at the frame that it was at."""
     for sequence in (image, *image.encoderinfo.get("append_images", ())):
         place = sequence.tell()
         try:
