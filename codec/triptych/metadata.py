@@ -124,7 +124,8 @@ def name_attachments(attachments: Attachments) -> dict[str, Any]:
         named["metadata"] = parse_json(named["metadata"])
     if "dpi" in named:
         dpi = parse_resolution(named.pop("dpi"))
-        named |= {} if dpi is None else {"dpi": dpi}
+        if dpi is not None:
+            named["dpi"] = dpi
     return named
 
 
