@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from triptych.errors import InvalidOption, LimitExceeded
+from triptych.scalars import plain_scalar
 
 RATIO_FREE_PIXELS = 1 << 20
 RATIO_FREE_IMAGES = 64
@@ -46,9 +47,11 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
+            value = plain_scalar(getattr(self, field.name))
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InvalidOption(f"Limits.{field.name} must be an integer of at least 1, not {value!r}")
+            # Frozen means that callers cannot change it; this is still the making of it.
+            object.__setattr__(self, field.name, value)
 
     def check(self, name: str, amount: int) -> None:
         """Refuse an amount beyond the limit of this name."""

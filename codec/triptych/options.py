@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from triptych.errors import InvalidOption
 from triptych.limits import Limits
+from triptych.scalars import plain_scalar
 
 Color = tuple[int, int, int, int]
 
@@ -23,6 +24,8 @@ Color = tuple[int, int, int, int]
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """How to encode. Each value is checked; a wrong one is `InvalidOption`.
+
+    Scalars of numpy are taken, and floats for integers where they are whole: settings may say 85.0.
 
     Parameters
     ----------
@@ -95,7 +98,7 @@ class Options:
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
             # Frozen means that callers cannot change it; this is still the making of it.
-            object.__setattr__(self, name, check(name, getattr(self, name)))
+            object.__setattr__(self, name, check(name, plain_scalar(getattr(self, name))))
         targets = [
             name for name in ("quality", "target_size", "target_psnr") if getattr(self, name) is not None
         ]
@@ -144,7 +147,7 @@ def _integer(low: int, high: int | None = None) -> _Check:
 
     def check(name: str, value: Any) -> int:
         try:
-            number = operator.index(value)
+            number = operator.index(int(value) if isinstance(value, float) and value.is_integer() else value)
         except TypeError:
             number = low - 1
         if isinstance(value, bool) or number < low or (high is not None and number > high):
@@ -201,12 +204,12 @@ def _n_colors(name: str, value: Any) -> int | str:
 
 
 def _colors(name: str, value: Iterable[Iterable[int]]) -> tuple[Color, ...]:
-    byte = _integer(0, 255)
     try:
-        colors = [tuple(byte(name, channel) for channel in color) for color in value]
-    except (TypeError, InvalidOption):
+        # No floats, whole ones neither: they are colours from 0 to 1 more often than not.
+        colors = [tuple(operator.index(channel) for channel in color) for color in value]
+    except TypeError:
         colors = [()]
-    if not all(len(color) in (3, 4) for color in colors):
+    if not all(len(color) in (3, 4) and 0 <= min(color) <= max(color) <= 255 for color in colors):
         raise InvalidOption(f"{name} must be colours (R, G, B) or (R, G, B, A) of 0 to 255, not {value!r}")
     return tuple((color[0], color[1], color[2], color[3] if len(color) == 4 else 255) for color in colors)
 

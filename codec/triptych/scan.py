@@ -26,6 +26,7 @@ from triptych.metadata import parse_json
 from triptych.modes.base import Mode, OpenFrame, OpensFrames
 from triptych.modes.registry import get_mode
 from triptych.payload import ImagesPayload, parse_images
+from triptych.scalars import plain_scalar
 from triptych.source import Source
 
 Reference = Dictionary | bytes
@@ -115,6 +116,7 @@ AS_CODED = Shown()
 
 def check_shown(n_components: int | None, realism: float | None) -> Shown:
     """Refuse a realism that is none; n_components is checked where it is known how many there are."""
+    n_components, realism = plain_scalar(n_components), plain_scalar(realism)
     if realism is None:
         return Shown(n_components)
     if isinstance(realism, bool) or not isinstance(realism, (int, float)) or not 0 <= realism <= 1:

@@ -133,7 +133,7 @@ class TestShards:
 class TestMapStyle:
     @pytest.mark.parametrize("workers", [0, 1, 2])
     def test_images_and_labels(self, path, workers):
-        dataset = TriptychDataset(path, fields=("image", "label", "key", "number"))
+        dataset = TriptychDataset(path, fields=["image", "label", "key", "number"])  # lists are taken too
         assert len(dataset) == N
         seen = []
         for images, labels, keys, numbers in loader(dataset, workers):
@@ -190,7 +190,7 @@ class TestMapStyle:
         for fields in ("label", ("image", "label")):
             with pytest.raises(InvalidOption, match="image 1 has no label"):
                 TriptychDataset(data, fields=fields)[1]
-        for fields in ("pixels", ["image"], ("image", "size"), 3):
+        for fields in ("pixels", ["pixels"], ("image", "size"), 3):
             with pytest.raises(InvalidOption, match="fields must be"):
                 TriptychDataset(data, fields=fields)
 

@@ -18,7 +18,9 @@ IMAGE = np.zeros((2, 2), np.uint8)
         ("quality", 101, "0 to 100"),
         ("quality", -1, "0 to 100"),
         ("quality", True, "0 to 100"),
-        ("quality", 1.5, "0 to 100"),
+        ("quality", 85.5, "an integer from 0 to 100, not 85.5"),
+        ("quality", np.float64("inf"), "0 to 100"),
+        ("quality", np.True_, "0 to 100"),
         ("target_size", 0, "at least 1"),
         ("target_psnr", 0, "above 0"),
         ("target_psnr", float("nan"), "above 0"),
@@ -33,6 +35,7 @@ IMAGE = np.zeros((2, 2), np.uint8)
         ("keep", [(1, 2)], "R, G, B"),
         ("keep", [(1, 2, 256)], "R, G, B"),
         ("keep", ["red"], "R, G, B"),
+        ("keep", [(1.0, 0.0, 0.0)], "R, G, B"),
         ("dither", 1, "False, True"),
         ("lossless", None, "False, True"),
         ("variance", 0, "above 0"),
@@ -73,6 +76,38 @@ def test_contradictions(together):
 def test_unknown_names_are_told_the_known_ones():
     with pytest.raises(tp.InvalidOption, match=r"'colours'.*n_colors"):
         tp.encode(IMAGE, colours=3)
+
+
+WRAPPED = {
+    str: [np.str_],
+    bool: [np.bool_, np.array],
+    int: [float, np.uint8, np.int16, np.int64, np.float16, np.float32, np.float64, np.array],
+    float: [np.float16, np.float32, np.float64, np.longdouble, np.array],
+}
+"""What a value of each type may come as, out of an array, a table or a file of settings."""
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("mode", "kmeans"), ("effort", "fast"), ("tune", "psnr"), ("n_colors", "auto"), ("n_colors", 4)),
+        *(("dither", True), ("lossless", False), ("embed", True), ("quality", 85), ("target_size", 100)),
+        *(("target_psnr", 40.0), ("variance", 0.5), ("n_components", 3), ("frame_images", 2), ("threads", 2)),
+        ("seed", 7),
+    ],
+)
+def test_scalars_of_numpy_and_whole_floats(name, value):
+    for wrap in WRAPPED[type(value)]:
+        found = getattr(Options(**{name: wrap(value)}), name)
+        assert found == value
+        assert type(found) is type(value), wrap
+
+
+def test_scalars_of_numpy_elsewhere():
+    assert type(tp.Limits(pixels_per_image=np.int32(9)).pixels_per_image) is int
+    assert tp.decode(tp.encode(IMAGE, mode="raw"), realism=np.float32(0.5)).shape == (2, 2)
+    with pytest.raises(tp.InvalidOption, match="pixels_per_image"):
+        tp.Limits(pixels_per_image=np.True_)
 
 
 def test_values_are_made_plain():

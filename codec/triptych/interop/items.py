@@ -128,11 +128,13 @@ def read_images(stream: Opened, numbers: Sequence[int], *, with_pixels: bool) ->
     return [raws[at] for at in range(len(numbers))]
 
 
-def check_fields(fields: Any, known: Sequence[str]) -> None:
-    """Refuse fields that images do not have."""
-    names = (fields,) if isinstance(fields, str) else fields
+def check_fields(fields: Any, known: Sequence[str]) -> Fields:
+    """Return fields that images have, a list of them as a tuple; refuse others."""
+    checked: Fields = tuple(fields) if isinstance(fields, list) else fields
+    names = (checked,) if isinstance(checked, str) else checked
     if not isinstance(names, tuple) or not set(names) <= set(known):
         raise InvalidOption(f"fields must be one of {', '.join(known)}, or a tuple of such, not {fields!r}")
+    return checked
 
 
 def field_of(raw: Raw, name: str) -> Any:

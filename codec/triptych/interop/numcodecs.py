@@ -40,6 +40,7 @@ from triptych.images import MODES, Pixels
 from triptych.limits import DEFAULT
 from triptych.options import Options, make_options
 from triptych.reader import Reader
+from triptych.scalars import plain_scalar
 from triptych.writer import Writer
 
 __all__ = ["Triptych"]
@@ -94,6 +95,7 @@ class Triptych(Codec):  # type: ignore[misc]  # numcodecs states no types
     ) -> None:
         for name in sorted(_OF_CALLS.intersection(options)):
             raise InvalidOption(f"{name} is no option of an array codec: it does not change a chunk")
+        channels_last = plain_scalar(channels_last)
         if channels_last is not None and not isinstance(channels_last, bool):  # 1 would be stored as such
             raise InvalidOption(f"channels_last must be one of None, True, False, not {channels_last!r}")
         checked = make_options(options | {"embed": options.get("embed") or False})

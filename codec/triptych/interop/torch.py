@@ -70,12 +70,11 @@ class TriptychDataset(Dataset[Any]):
         self,
         source: SourceName,
         *,
-        fields: Fields = "image",
+        fields: Fields | list[str] = "image",
         transform: Transform | None = None,
         **reading: Unpack[Reading],
     ) -> None:
-        check_fields(fields, FIELDS)
-        self._fields, self._transform = fields, transform
+        self._fields, self._transform = check_fields(fields, FIELDS), transform
         self._stream = Opened(source, reading)
         self._length = len(self._stream.reader)
 

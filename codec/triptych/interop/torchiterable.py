@@ -94,7 +94,7 @@ class TriptychIterableDataset(IterableDataset[Any]):
         self,
         source: SourceName,
         *,
-        fields: Fields = "image",
+        fields: Fields | list[str] = "image",
         transform: Transform | None = None,
         shuffle: bool = False,
         seed: int = 0,
@@ -104,10 +104,9 @@ class TriptychIterableDataset(IterableDataset[Any]):
         even: bool = False,
         **reading: Unpack[Reading],
     ) -> None:
-        self._check_fields(fields)
+        self._fields, self._transform = self._check_fields(fields), transform
         if seed < 0 or window < 1:
             raise InvalidOption(f"seed is at least 0 and window at least 1, not {seed} and {window}")
-        self._fields, self._transform = fields, transform
         self._plan = Plan(seed if shuffle else None, window)
         self._rank, self._world_size = _find_place(rank, world_size)
         self._stream = Opened(source, reading)
@@ -124,8 +123,8 @@ class TriptychIterableDataset(IterableDataset[Any]):
         self._position: list[int] | None = None
         self._resumed: tuple[int, int] | None = None
 
-    def _check_fields(self, fields: Fields) -> None:
-        check_fields(fields, FIELDS)
+    def _check_fields(self, fields: Fields | list[str]) -> Fields:
+        return check_fields(fields, FIELDS)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state

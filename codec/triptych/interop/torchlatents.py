@@ -48,7 +48,7 @@ class LatentDataset(TriptychIterableDataset):
         self,
         source: SourceName,
         *,
-        fields: Fields = (),
+        fields: Fields | list[str] = (),
         **options: Any,
     ) -> None:
         for name in ("transform", "n_components", "realism"):
@@ -61,8 +61,8 @@ class LatentDataset(TriptychIterableDataset):
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_panel": None}
 
-    def _check_fields(self, fields: Fields) -> None:
-        check_fields(fields, FIELDS[1:])
+    def _check_fields(self, fields: Fields | list[str]) -> Fields:
+        return check_fields(fields, FIELDS[1:])
 
     def _kind_of(self, item: Item) -> tuple[int, str]:
         """Give the mode and the dictionary of a frame of latents."""
