@@ -12,9 +12,7 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-import google_crc32c
-import numpy as np
-
+from triptych.checksum import crc32c
 from triptych.errors import (
     ChecksumMismatch,
     FormatError,
@@ -92,19 +90,8 @@ class Damage(NamedTuple):
     error: FormatError
 
 
-def crc32c(data: bytes | memoryview, start: int = 0) -> int:
-    """CRC-32C of some bytes, going on from the CRC of those before."""
-    # The library takes no memoryview; an array over one costs no copy.
-    buffer = data if isinstance(data, bytes) else np.frombuffer(data, np.uint8)
-    return int(google_crc32c.extend(start, buffer))
-
-
-def _build_stream_header() -> bytes:
-    head = _STREAM_HEADER.pack(SIGNATURE, _MAJOR, _MINOR, 0, 0)[:-4]
-    return head + _CRC.pack(crc32c(head))
-
-
-STREAM_HEADER = _build_stream_header()
+STREAM_HEADER = SIGNATURE + bytes((_MAJOR, _MINOR, 0, 0)) + bytes.fromhex("d92df40f")
+"""With its CRC as a constant: to compute it may bring in kernels, which an import must not."""
 
 
 def build_frame_header(frame_type: int, slot: int, payload: bytes | memoryview) -> bytes:

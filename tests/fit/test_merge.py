@@ -9,10 +9,10 @@ import pytest
 import triptych as tp
 from hypothesis import given
 from hypothesis import strategies as st
+from triptych.checksum import crc32c
 from triptych.errors import InvalidFrame, InvalidImage, InvalidOption, LimitExceeded, TriptychError
 from triptych.fit import CollectionStatistics, components, partfile
 from triptych.fit import statistics as statistics_module
-from triptych.framing import crc32c
 
 SEEDS = st.integers(0, 2**32 - 1)
 CUTS = st.lists(st.integers(0, 700), max_size=4).map(sorted)

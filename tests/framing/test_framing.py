@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from triptych import errors
+from triptych.checksum import crc32c
 from triptych.framing import (
     HEADER_LEN,
     SIGNATURE,
@@ -15,7 +16,6 @@ from triptych.framing import (
     FrameType,
     build_frame,
     build_frame_header,
-    crc32c,
     walk,
 )
 from triptych.limits import Limits

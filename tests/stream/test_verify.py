@@ -6,7 +6,8 @@ import struct
 import pytest
 import triptych as tp
 from strategies import BOOK, Record, same_images, small_records, write_stream
-from triptych.framing import STREAM_HEADER, FrameType, build_frame, crc32c
+from triptych.checksum import crc32c
+from triptych.framing import STREAM_HEADER, FrameType, build_frame
 
 RECORDS = [Record(record.image, {"key": f"k{n}"}) for n, record in enumerate(small_records(6))]
 

@@ -25,13 +25,13 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from triptych.checksum import crc32c
 from triptych.errors import ChecksumMismatch, InvalidFrame, NotTriptych, Truncated, UnsupportedVersion
 from triptych.fit.colors import Histogram, keys_of
 from triptych.fit.components import ComponentStatistics, most_held
 from triptych.fit.palettes import PaletteStatistics
 from triptych.fit.spectral import SpectralStatistics
 from triptych.fit.statistics import MAX_IMAGES, Statistics, matrix_side, needs_mirroring
-from triptych.framing import crc32c
 from triptych.images import MAX_CHANNELS, Shape
 
 State: TypeAlias = PaletteStatistics | ComponentStatistics | SpectralStatistics
