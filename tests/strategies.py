@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import operator
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 import numpy as np
 import triptych as tp
@@ -48,6 +50,12 @@ class Record:
     about: dict = field(default_factory=dict)
 
 
+def _milliseconds(seconds: Fraction) -> float:
+    return int(seconds * 1000) if (seconds * 1000).denominator == 1 else float(seconds) * 1000
+
+
+durations = st.fractions(0, 65535, max_denominator=65535).map(_milliseconds)
+"""Times of frames, as they are read."""
 resolutions = st.floats(min_value=0, exclude_min=True, allow_infinity=False, width=32)
 
 
@@ -65,7 +73,9 @@ def records(max_side: int = 6):
             "dpi": st.tuples(resolutions, resolutions),
         },
     )
-    return st.builds(Record, images(max_side), about)
+    times = st.fixed_dictionaries({"duration": durations}, optional={"loop": st.integers(0, 2**32 - 1)})
+    said = st.builds(operator.or_, about, st.just({}) | times)
+    return st.builds(Record, images(max_side), said)
 
 
 def write_stream(some_records, target=None, **writer_options) -> bytes:

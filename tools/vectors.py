@@ -24,6 +24,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,10 @@ def attachments_of(words: dict[str, Any]) -> dict[int, bytes]:
         items[4] = canonical(words["metadata"])
     if "dpi" in words:
         items[5] = struct.pack("<2f", *words["dpi"])
+    if "duration" in words:
+        seconds = Fraction(words["duration"] / 1000).limit_denominator(65535)
+        numbers = [seconds.numerator, seconds.denominator, *([words["loop"]] if "loop" in words else [])]
+        items[8] = b"".join(map(varint, numbers))
     return items
 
 
@@ -365,6 +370,18 @@ def good_vectors() -> Iterator[tuple[str, Callable[[], Good]]]:
             "resolutions, the second once more",
             [shown(palette(1, 4, 3), drawn(i, 4, 8, 8), 3) for i in range(3)],
             [{"dpi": (72.0, 300.5)}, {"dpi": (96.0, 96.0), "exif": b"II*\0"}, {"dpi": (96.0, 96.0)}],
+        ),
+    )
+    yield (
+        "animation",
+        lambda: written(
+            "two animations: of hundredths of a second, for ever, and of 30000/1001 frames a second, twice",
+            [shown(palette(1, 4, 3), drawn(i, 4, 8, 8), 3) for i in range(5)],
+            [
+                *({"key": "a/0001", "duration": 70, "loop": 0}, {"key": "a/0002", "duration": 70}),
+                *({"key": "a/0003", "duration": 1500}, {"duration": 1001 / 30, "loop": 2}),
+                {"duration": 1001 / 30},
+            ],
         ),
     )
     yield "concatenated", concatenated

@@ -1,7 +1,7 @@
 """Metadata: canonical JSON and the attachments of images (FORMAT.md section 3.2).
 
 EXIF, XMP and ICC are bytes that pass through unchanged. JSON is data for the user. No pixel depends on any of
-it, nor on the resolution.
+it, nor on resolutions and times.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from typing import Any
 
 from triptych.errors import InvalidFrame, InvalidOption
 from triptych.limits import Limits
+from triptych.timing import build_timing, parse_timing
 from triptych.varint import build_varint, parse_varint
 
-TAGS = {"exif": 1, "xmp": 2, "icc_profile": 3, "metadata": 4, "dpi": 5}
+TAGS = {"exif": 1, "xmp": 2, "icc_profile": 3, "metadata": 4, "dpi": 5, "duration": 8}
 JSON_TAG = TAGS["metadata"]
 MAX_ATTACHMENTS = 16
+_RAW = frozenset(("exif", "xmp", "icc_profile"))
 _RESOLUTION = struct.Struct("<2f")
 _AGAIN = 0x80
 """Set in a tag: the bytes are those of the last item with this tag."""
@@ -95,24 +97,22 @@ def parse_resolution(data: bytes) -> tuple[float, float] | None:
     return (across, down) if 0 < across < math.inf and 0 < down < math.inf else None
 
 
-def make_attachments(
-    metadata: Mapping[str, Any] | None,
-    exif: bytes | None,
-    xmp: bytes | None,
-    icc_profile: bytes | None,
-    dpi: tuple[float, float] | None,
-    limits: Limits,
-) -> Attachments:
-    """Check what a caller gave for an image, and give it by tag."""
-    raw = {"exif": exif, "xmp": xmp, "icc_profile": icc_profile}
-    for name, value in raw.items():
-        if value is not None and not isinstance(value, (bytes, bytearray, memoryview)):
-            raise InvalidOption(f"{name} must be bytes, not {type(value).__name__}")
-    attachments = {TAGS[name]: bytes(value) for name, value in raw.items() if value is not None}
-    if metadata is not None:
-        attachments[JSON_TAG] = build_json(metadata)
-    if dpi is not None:
-        attachments[TAGS["dpi"]] = build_resolution(dpi)
+def make_attachments(said: Mapping[str, Any], limits: Limits) -> Attachments:
+    """Check what a caller said of an image, by the names of `Writer.write`, and give it by tag."""
+    given = {name: value for name, value in said.items() if value is not None}
+    attachments = {}
+    for name in _RAW & given.keys():
+        if not isinstance(given[name], (bytes, bytearray, memoryview)):
+            raise InvalidOption(f"{name} must be bytes, not {type(given[name]).__name__}")
+        attachments[TAGS[name]] = bytes(given[name])
+    if "metadata" in given:
+        attachments[JSON_TAG] = build_json(given["metadata"])
+    if "dpi" in given:
+        attachments[TAGS["dpi"]] = build_resolution(given["dpi"])
+    if "duration" in given:
+        attachments[TAGS["duration"]] = build_timing(given["duration"], given.get("loop"))
+    elif "loop" in given:
+        raise InvalidOption("loop belongs to frames that have a duration")
     limits.check("metadata_bytes", sum(map(len, attachments.values())))
     return attachments
 
@@ -126,6 +126,8 @@ def name_attachments(attachments: Attachments) -> dict[str, Any]:
         dpi = parse_resolution(named.pop("dpi"))
         if dpi is not None:
             named["dpi"] = dpi
+    if "duration" in named:
+        named |= parse_timing(named.pop("duration"))
     return named
 
 

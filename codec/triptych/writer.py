@@ -57,6 +57,8 @@ def encode(
     xmp: bytes | None = None,
     icc_profile: bytes | None = None,
     dpi: tuple[float, float] | None = None,
+    duration: float | None = None,
+    loop: int | None = None,
     **options: Any,
 ) -> bytes:
     """Encode one image as a complete stream.
@@ -65,7 +67,7 @@ def encode(
     ----------
     image
         uint8 (height, width) or (height, width, channels), or a Pillow image: see `Writer.write`.
-    key, label, metadata, exif, xmp, icc_profile, dpi
+    key, label, metadata, exif, xmp, icc_profile, dpi, duration, loop
         As in `Writer.write`.
     **options
         `dictionary`, and those of `triptych.options.Options`.
@@ -86,6 +88,8 @@ def encode(
             xmp=xmp,
             icc_profile=icc_profile,
             dpi=dpi,
+            duration=duration,
+            loop=loop,
         )
     return target.getvalue()
 
@@ -174,6 +178,8 @@ class Writer:
         xmp: bytes | None = None,
         icc_profile: bytes | None = None,
         dpi: tuple[float, float] | None = None,
+        duration: float | None = None,
+        loop: int | None = None,
     ) -> None:
         """Add an image.
 
@@ -193,6 +199,12 @@ class Writer:
             Kept unchanged.
         dpi : (float, float)
             Pixels an inch, across and down; kept as float32.
+        duration : float
+            Of a frame of an animation: milliseconds that it is shown. Kept as a fraction of a second, which
+            holds the times of GIF, WebP and APNG files exactly; up to 65,535 seconds.
+        loop : int
+            Of the first frame of an animation: how often all of it is played, 0 for ever. The images after
+            it that have a duration and no loop are its further frames.
 
         Raises
         ------
@@ -204,7 +216,8 @@ class Writer:
         shape = Shape(*pixels.shape)
         self._limits.check("pixels_per_image", shape.pixels)
         self._limits.check("decoded_bytes", shape.nbytes)
-        attachments = make_attachments(metadata, exif, xmp, icc_profile, dpi, self._limits)
+        said = {"metadata": metadata, "exif": exif, "xmp": xmp, "icc_profile": icc_profile, "dpi": dpi}
+        attachments = make_attachments(said | {"duration": duration, "loop": loop}, self._limits)
         entry = Entry(shape, check_key(key), check_label(label), attachments)
         mode = choose_mode(pixels, self._options, self._dictionary)
         room = self._images_per_frame(mode, shape)

@@ -139,6 +139,12 @@ def test_values_are_made_plain():
             ({"dpi": dpi}, "dpi")
             for dpi in (72, (72,), (72, 0), (-1, 72), (72, float("nan")), (1e39, 1), (1e-60, 1), "ab")
         ),
+        *(
+            ({"duration": duration}, "duration: expected milliseconds")
+            for duration in (-1, 65_535_001, float("nan"), float("inf"), "40", True, [40], 1j)
+        ),
+        *(({"duration": 40, "loop": loop}, "loop") for loop in (-1, 1 << 32, 1.5, "2", True)),
+        ({"loop": 0}, "loop belongs to frames that have a duration"),
     ],
 )
 def test_what_is_said_of_an_image(about, message):

@@ -21,7 +21,7 @@ from strategies import (
 )
 from triptych.metadata import build_attachments, name_attachments, parse_attachments
 
-NAMES = ("key", "label", "metadata", "exif", "xmp", "icc_profile", "dpi")
+NAMES = ("key", "label", "metadata", "exif", "xmp", "icc_profile", "dpi", "duration", "loop")
 
 
 def about(info):

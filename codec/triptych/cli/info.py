@@ -33,7 +33,7 @@ def info_command(
 ) -> None:
     """Say what a stream holds, without decoding pixels.
 
-    bpp is the bits per pixel of the image's frame. PSNR is what the encoder noted; exact: no pixel differs.
+    ms is how long a frame of an animation is shown. bpp is the bits per pixel of the image's frame. PSNR is what the encoder noted; exact: no pixel differs.
     """
     failures = Failures()
     n_damaged = 0
@@ -153,7 +153,20 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         lines.append(f"  dictionary {book['id'][:16]}: {where}{'; ' * bool(params)}{params}")
     lines += [f"  {name}: {value}" for name, value in facts["metadata"].items()]
     if images:
-        head = ("  key", "#", "size", "mode", "frame", "bytes", "bpp", "coder", "colours", "wcss", "PSNR")
+        head = (
+            "  key",
+            "#",
+            "size",
+            "mode",
+            "ms",
+            "frame",
+            "bytes",
+            "bpp",
+            "coder",
+            "colours",
+            "wcss",
+            "PSNR",
+        )
         columns = list(zip(head, *map(_row, images), strict=True))
         head, *rows = zip(*(column for column in columns if any(column[1:])), strict=True)
         lines += format_table(head, rows)
@@ -171,6 +184,7 @@ def _row(info: dict[str, Any]) -> tuple[str, ...]:
         str(info["number"]),
         f"{width}x{height}",
         info["color"],
+        f"{info['duration']:g}" if "duration" in info else "",
         str(info["frame"]),
         f"{info['bytes']:,}",
         f"{info['bits_per_pixel']:.3f}",
