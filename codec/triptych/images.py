@@ -62,8 +62,9 @@ def as_pixels(image: Any) -> Pixels:
     Parameters
     ----------
     image
-        uint8 of shape (height, width) or (height, width, 1 to 512); or a Pillow image of mode 1, L, LA, RGB,
-        RGBA, P or PA (a palette becomes RGB, or RGBA where it is transparent).
+        uint8 of shape (height, width) or (height, width, 1 to 512); or a Pillow image of mode 1, L, LA, La,
+        RGB, RGBA, RGBa, P or PA (a palette becomes RGB). Transparency is kept, also that of one colour, and
+        alpha is straight then.
 
     Raises
     ------
@@ -100,11 +101,16 @@ def drop_grey_axis(pixels: Pixels) -> Pixels:
     return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
 
 
+def is_pillow(image: Any) -> bool:
+    """Say whether this is a Pillow image; whoever has one has imported Pillow."""
+    pillow = sys.modules.get("PIL.Image")
+    return pillow is not None and isinstance(image, pillow.Image)
+
+
 def _as_array(image: Any) -> npt.NDArray[Any]:
     if isinstance(image, np.ndarray):
         return image
-    pillow = sys.modules.get("PIL.Image")  # whoever has a Pillow image has imported Pillow
-    if pillow is not None and isinstance(image, pillow.Image):
+    if is_pillow(image):
         return np.asarray(_plain_pillow(image))
     try:
         if hasattr(image, "__array_interface__"):
@@ -119,21 +125,27 @@ def _as_array(image: Any) -> npt.NDArray[Any]:
 
 
 def _plain_pillow(image: Any) -> Any:
-    has_alpha = image.has_transparency_data
-    if image.mode == "1":
-        return image.convert("L")
-    if image.mode in ("P", "PA", "RGB"):
-        target = "RGBA" if has_alpha else "RGB"
-    elif image.mode in ("L", "LA"):
-        target = "LA" if has_alpha else "L"
-    elif image.mode == "RGBA":
-        target = "RGBA"
-    else:
+    """Give a Pillow image in one of MODES; the transparency that its mode or a colour key says is kept."""
+    mode = image.mode
+    if mode == "I" or mode == "F" or mode.startswith("I;"):
         raise InvalidImage(
-            f"Pillow images of mode {image.mode} are not encoded; use image.convert('RGB') or another "
+            f"Pillow images of mode {mode} are not encoded; scale the values of numpy.asarray(image) from "
+            "their range to 0..255, and give them as uint8 (Pillow's convert would clip them)"
+        )
+    if mode in ("La", "RGBa"):
+        return image.convert(mode.upper())
+    grey = mode in ("1", "L", "LA")
+    if not grey and mode not in ("P", "PA", "RGB", "RGBA"):
+        raise InvalidImage(
+            f"Pillow images of mode {mode} are not encoded; use image.convert('RGB') or another "
             f"of {', '.join(MODES)}"
         )
-    return image if image.mode == target else image.convert(target)
+    key = image.info.get("transparency")
+    if isinstance(key, tuple) and max(key) > 255:  # of a file of 16 bits, of which Pillow has the upper ones
+        image = image.copy()
+        image.info["transparency"] = tuple(value >> 8 for value in key)
+    target = ("LA" if grey else "RGBA") if image.has_transparency_data else ("L" if grey else "RGB")
+    return image if mode == target else image.convert(target)
 
 
 def _advice(dtype: np.dtype[Any]) -> str:

@@ -17,6 +17,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 import numpy as np
 
+from triptych.depth import source_bits
 from triptych.dictionary import (
     Dictionary,
     DictionaryLike,
@@ -25,9 +26,9 @@ from triptych.dictionary import (
     shipped_dictionary,
     short_id,
 )
-from triptych.errors import EncodeError, TargetUnreachable, TriptychError
+from triptych.errors import EncodeError, InvalidImage, TargetUnreachable, TriptychError
 from triptych.framing import HEADER_LEN, INLINE_SLOT
-from triptych.images import Shape, as_pixels
+from triptych.images import Shape, as_pixels, is_pillow
 from triptych.jobs import Batch, Job, Lost, Outcome, encode_frame
 from triptych.metadata import build_json, make_attachments
 from triptych.modes.auto import choose_mode
@@ -212,6 +213,8 @@ class Writer:
             The image is not added, and the writer goes on.
         """
         self._check_open()
+        if is_pillow(image) and (bits := source_bits(image)) > 8:
+            self._tell_of_depth(bits)
         pixels = np.array(as_pixels(image))
         shape = Shape(*pixels.shape)
         self._limits.check("pixels_per_image", shape.pixels)
@@ -231,6 +234,15 @@ class Writer:
             full, self._batch = self._batch, Batch()
         if full is not None:
             self._submit(full)
+
+    def _tell_of_depth(self, bits: int) -> None:
+        """Refuse an image of which Pillow reads the upper 8 bits only, or warn of it."""
+        about = f"the file of this image has {bits} bits a channel, of which Pillow reads 8"
+        if self._options.lossless:
+            raise InvalidImage(
+                f"lossless: {about}; what image.load() gives is kept exactly, if you take that"
+            )
+        warnings.warn(about, RuntimeWarning, stacklevel=3)
 
     def flush(self) -> None:
         """Make everything written so far durable and readable by others.

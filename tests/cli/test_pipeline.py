@@ -115,9 +115,9 @@ def test_few_images_are_in_memory(tmp_path, run, many, monkeypatch, threads):
     lock, load, write = Lock(), Input.load, Writer.write
     loaded = handed = most = 0
 
-    def counted_load(self):
+    def counted_load(self, *reading):
         nonlocal loaded, most
-        picture = load(self)
+        picture = load(self, *reading)
         with lock:
             loaded += 1
             most = max(most, loaded - handed)
@@ -320,7 +320,7 @@ import sys, time
 from triptych.cli import main
 from triptych.cli.inputs import Input
 load = Input.load
-Input.load = lambda each: time.sleep(0.1) or load(each)
+Input.load = lambda each, *reading: time.sleep(0.1) or load(each, *reading)
 main(sys.argv[1:])
 """
 """An encoder that can be caught at work."""

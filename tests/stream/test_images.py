@@ -59,19 +59,45 @@ def test_pillow_modes(mode):
 
 
 @pytest.mark.parametrize(
-    ("mode", "key", "expected"), [("P", 0, "RGBA"), ("L", 5, "LA"), ("RGB", (1, 2, 3), "RGBA")]
+    ("mode", "key", "expected"),
+    [("1", 0, "LA"), ("P", 0, "RGBA"), ("P", b"\0", "RGBA"), ("L", 5, "LA"), ("RGB", (1, 2, 3), "RGBA")],
 )
 def test_pillow_transparency(mode, key, expected):
-    image = Image.new(mode, (3, 2), key)
+    image = Image.new(mode, (3, 2), 0 if isinstance(key, bytes) else key)
     image.info["transparency"] = key
     assert tp.Reader(tp.encode(image, mode="raw")).info(0)["color"] == expected
     assert (tp.decode(tp.encode(image, mode="raw"))[:, :, -1] == 0).all()
+    image.putpixel((1, 1), 255 if mode != "RGB" else (9, 9, 9))
+    got = tp.decode(tp.encode(image, mode="raw"))
+    assert np.array_equal(got, np.asarray(image.convert(expected)))
+    assert got[1, 1, -1] == 255
 
 
-@pytest.mark.parametrize("mode", ["I", "F", "CMYK", "YCbCr", "HSV", "LAB", "I;16", "RGBa", "La", "RGBX"])
+@pytest.mark.parametrize(("mode", "expected"), [("La", "LA"), ("RGBa", "RGBA"), ("PA", "RGBA")])
+def test_alpha_of_every_mode_is_kept_straight(mode, expected):
+    alphas = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    straight = Image.fromarray(np.dstack([*[255 - alphas] * (len(expected) - 1), alphas]))
+    if mode == "PA":
+        image = straight.convert("RGB").convert("P").convert("PA")
+        image.putalpha(Image.fromarray(alphas))
+    else:
+        image = straight.convert(mode)
+    got = tp.decode(tp.encode(image, mode="raw"))
+    assert np.array_equal(got[..., -1], alphas)
+    assert np.array_equal(got, np.asarray(image.convert(expected)))
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "HSV", "LAB", "RGBX"])
 def test_pillow_modes_that_are_refused(mode):
     with pytest.raises(tp.InvalidImage, match="convert"):
         tp.encode(Image.new(mode, (2, 2)), mode="raw")
+
+
+@pytest.mark.parametrize("mode", ["I", "F", "I;16", "I;16B", "I;16L"])
+def test_deep_grey_is_refused_with_advice_that_clips_nothing(mode):
+    with pytest.raises(tp.InvalidImage, match=r"scale the values of numpy.asarray\(image\)") as caught:
+        tp.encode(Image.new(mode, (2, 2)), mode="raw")
+    assert "convert('RGB')" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

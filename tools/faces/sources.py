@@ -9,7 +9,8 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from triptych.cli.failures import UsageFailure, naming
-from triptych.cli.inputs import STDIN, collect_images
+from triptych.cli.inputs import collect_images
+from triptych.cli.pictures import STDIN
 
 
 class Source(NamedTuple):

@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
 from triptych.cli.failures import CommandError, Failures, UsageFailure, complain
-from triptych.cli.inputs import UNREADABLE, Input, Inputs, Picture, limiting_pillow, open_all
+from triptych.cli.inputs import Input, Inputs, open_all
 from triptych.cli.meter import Meter
+from triptych.cli.pictures import UNREADABLE, Picture, Reading, limiting_pillow
 from triptych.errors import DictionaryMismatch, FormatError, TriptychError, Truncated
 
 if TYPE_CHECKING:
@@ -156,7 +157,8 @@ class Collection:
 
                 engine = stack.enter_context(open_engine(self.engine))
             meter = stack.enter_context(Meter(len(self.inputs)))
-            pictures = stack.enter_context(open_all(self.inputs, self.failures, self.threads))
+            reading = Reading(bool(self.options.get("lossless")), self.metadata)
+            pictures = stack.enter_context(open_all(self.inputs, self.failures, self.threads, reading))
             writer: Writer | None = None
             try:
                 for each, picture in pictures:

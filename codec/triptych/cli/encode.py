@@ -12,8 +12,9 @@ from triptych.cli import options as opt
 from triptych.cli.collection import Collection, choose_panel, select_inputs
 from triptych.cli.console import cold_kernel_notice, print_json
 from triptych.cli.failures import UsageFailure, naming
-from triptych.cli.inputs import STDIN, Inputs, collect_images
+from triptych.cli.inputs import Inputs, collect_images
 from triptych.cli.outputs import STDOUT, stream_target
+from triptych.cli.pictures import STDIN
 
 if TYPE_CHECKING:
     from triptych.dictionary import Dictionary

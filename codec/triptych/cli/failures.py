@@ -104,11 +104,33 @@ def naming(name: str) -> Iterator[None]:
         raise CommandError(None if is_of_no_file else name, error) from error
 
 
+class Notes:
+    """What was changed or left out of inputs that went on: a line for each kind, however many there are."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, tuple[int, str, str]] = {}
+
+    def add(self, name: str, text: str, detail: str = "") -> None:
+        """Note what happened to one input; `detail` is said where it is the only one."""
+        count, first, first_detail = self._kinds.get(text, (0, name, detail))
+        self._kinds[text] = count + 1, first, first_detail
+
+    def say(self) -> None:
+        """Print the lines, once."""
+        for text, (count, first, detail) in self._kinds.items():
+            if count == 1:
+                complain(f"{first}: {text}{f' ({detail})' * bool(detail)}")
+            else:
+                complain(f"{first} and {count - 1:,} more: {text}")
+        self._kinds.clear()
+
+
 class Failures:
-    """Inputs that failed while others went on."""
+    """Inputs that failed while others went on, and notes of those that went on."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
+        self.notes = Notes()
         self._codes: set[int] = set()
 
     def add(self, name: str, error: BaseException) -> None:

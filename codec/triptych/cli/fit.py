@@ -16,8 +16,9 @@ from triptych.cli import options as opt
 from triptych.cli.collection import select_inputs
 from triptych.cli.console import cold_kernel_notice, plural, print_json, progress
 from triptych.cli.failures import CommandError, Failures, UsageFailure, naming
-from triptych.cli.inputs import STDIN, Input, Inputs, Picture, collect_images, open_all
+from triptych.cli.inputs import Input, Inputs, collect_images, open_all
 from triptych.cli.outputs import STDOUT, stream_target
+from triptych.cli.pictures import STDIN, Picture
 from triptych.errors import InvalidImage
 
 if TYPE_CHECKING:

@@ -1,54 +1,36 @@
 """Images as inputs: files, directories, globs, lists of files, stdin.
 
 A directory means the image files in it and below, sorted. `collect_images` names them without opening any,
-and keeps two strings for each: there may be millions. `Input.load` reads one with Pillow, or with numpy where
-its name ends in .npy; `open_all` reads all in order, in threads, a bounded number ahead of its consumer.
+and keeps two strings for each: there may be millions. `Input.load` reads one; `open_all` reads all in order,
+in threads, a bounded number ahead of its consumer.
 """
 
 from __future__ import annotations
 
 import glob
-import io
 import os
 import re
 import sys
-import warnings
 from array import array
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple, overload
+from typing import NamedTuple, overload
 
 from triptych.cli.failures import Failures, UsageFailure, complain, naming
-from triptych.errors import EncodeError, InvalidImage, LimitExceeded
+from triptych.cli.pictures import AS_GIVEN, STDIN, UNREADABLE, Picture, Reading, limiting_pillow, read_picture
 from triptych.limits import DEFAULT, Limits
-
-if TYPE_CHECKING:
-    from triptych.images import Pixels
-    from triptych.interop.pictures import Metadata
 
 _IMAGE_NAME = re.compile(
     r"(?i)[^.].*"
     r"\.(a?png|avif|bmp|dds|gif|ico|icns|jfif|jp2|jpe?g?|p[bgnp]m|pcx|qoi|sgi|tga|tiff?|webp|xbm|xpm)"
 )
 """What counts as an image in a directory; a file that is named is read whatever its name."""
-STDIN = "-"
-UNREADABLE = (EncodeError, LimitExceeded, OSError, MemoryError)
-"""Errors of one input, which leave others alone."""
-_ARRAY_SUFFIX = ".npy"
-"""Arrays, for images of more channels than pictures have; only files that are named."""
 _NAMED = -1
 """In place of the length of a directory's name: the file itself was named."""
 _LAST_LEVEL = 2
 """Each input has three keys to choose from."""
-
-
-class Picture(NamedTuple):
-    """An image read from a file; `metadata` holds what `read_metadata` finds."""
-
-    pixels: Pixels
-    metadata: Metadata
-    n_frames: int = 1
 
 
 class Input(NamedTuple):
@@ -68,55 +50,9 @@ class Input(NamedTuple):
         """The name of the directory that it lies in, as UTF-8: see `_key`."""
         return _in_utf8(os.path.basename(os.path.dirname(os.path.abspath(self.path))))
 
-    def load(self) -> Picture:
-        """Read the image; the first frame, where there are several.
-
-        Raises
-        ------
-        InvalidImage, LimitExceeded, OSError
-            It cannot be read.
-        """
-        from PIL import Image, UnidentifiedImageError
-
-        from triptych.images import as_pixels
-        from triptych.interop.pictures import read_metadata
-
-        if self.path.lower().endswith(_ARRAY_SUFFIX):
-            return Picture(_load_array(self.path, self.limits), {})
-        source: str | IO[bytes] = self.path
-        if self.path == STDIN:
-            source = io.BytesIO(sys.stdin.buffer.read())
-        elif os.path.isdir(self.path):
-            os.scandir(self.path).close()  # a directory that cannot be opened says so
-            raise IsADirectoryError(None, "is a directory")
-        try:
-            with Image.open(source) as image:
-                self.limits.check("pixels_per_image", image.width * image.height)
-                n_frames = getattr(image, "n_frames", 1)
-                return Picture(as_pixels(image), read_metadata(image), n_frames)
-        except UnidentifiedImageError:
-            raise InvalidImage("not an image that Pillow reads") from None
-        except Image.DecompressionBombError as error:
-            allowed = f"Limits.pixels_per_image allows {self.limits.pixels_per_image:,}"
-            raise LimitExceeded(f"{allowed}, and this needs more than twice that") from error
-        except UNREADABLE:
-            raise
-        except Exception as error:  # there is hardly one that no plugin of Pillow raises for some file
-            raise InvalidImage(f"cannot be read: {str(error) or type(error).__name__}") from error
-
-
-def _load_array(path: str, limits: Limits) -> Pixels:
-    import numpy as np
-
-    from triptych.images import Shape, as_pixels
-
-    try:
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise InvalidImage(f"cannot be read: {error}") from error
-    pixels = as_pixels(values)
-    limits.check("pixels_per_image", Shape(*pixels.shape).pixels)
-    return pixels
+    def load(self, reading: Reading = AS_GIVEN) -> Picture:
+        """Read the image: see `triptych.cli.pictures.read_picture`."""
+        return read_picture(self.path, self.limits, reading)
 
 
 class Inputs(Sequence[Input]):
@@ -268,49 +204,42 @@ def _distinct_keys(paths: Sequence[str], roots: Sequence[int]) -> list[str]:
 
 @contextmanager
 def open_all(
-    inputs: Inputs, failures: Failures, threads: int = 1
+    inputs: Inputs, failures: Failures, threads: int = 1, reading: Reading = AS_GIVEN
 ) -> Iterator[Iterator[tuple[Input, Picture]]]:
-    """Read images, in order; those that cannot be read go to `failures`.
+    """Read images, in order; those that cannot be read go to `failures`, and what was changed to its notes.
 
     Up to two images a thread are read before they are asked for; with one thread none, and no thread is
     started. Pillow has its own limit again at the end of the block: the generator would give it back whenever
     the collector finds it, perhaps while others read.
     """
-    with limiting_pillow(inputs.limits), closing(_load_all(inputs, failures, threads)) as pictures:
-        yield pictures
+    try:
+        with (
+            limiting_pillow(inputs.limits),
+            closing(_load_all(inputs, failures, threads, reading)) as pictures,
+        ):
+            yield pictures
+    finally:
+        failures.notes.say()
 
 
-def _load_all(inputs: Inputs, failures: Failures, threads: int) -> Generator[tuple[Input, Picture]]:
+def _load_all(
+    inputs: Inputs, failures: Failures, threads: int, reading: Reading
+) -> Generator[tuple[Input, Picture]]:
     from triptych.parallel import ordered_map
 
-    for each, result in ordered_map(_try_load, inputs, threads):
+    for each, result in ordered_map(partial(_try_load, reading), inputs, threads):
         if not isinstance(result, Picture):
             failures.add(each.name, result)
             continue
         if result.n_frames > 1:
             complain(f"{each.name}: has {result.n_frames} frames, and only the first is read")
+        for change in result.changes:
+            failures.notes.add(each.name, *change)
         yield each, result
 
 
-def _try_load(each: Input) -> tuple[Input, Picture | Exception]:
+def _try_load(reading: Reading, each: Input) -> tuple[Input, Picture | Exception]:
     try:
-        return each, each.load()
+        return each, each.load(reading)
     except UNREADABLE as error:
         return each, error
-
-
-@contextmanager
-def limiting_pillow(limits: Limits) -> Iterator[None]:
-    """Have Pillow refuse images of twice the pixels that our limits allow, and not warn of what we refuse.
-
-    Around all of the reading, as its limit and filters of warnings are the whole process's, not a thread's.
-    """
-    from PIL import Image
-
-    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, limits.pixels_per_image
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
