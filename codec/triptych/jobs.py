@@ -8,7 +8,7 @@ from typing import NamedTuple
 from triptych.dictionary import Dictionary
 from triptych.errors import InvalidImage, LimitExceeded, TargetUnreachable, TooManyColors, TriptychError
 from triptych.images import Pixels, Shape
-from triptych.modes.base import Mode
+from triptych.modes.auto import Choice
 from triptych.modes.registry import get_mode
 from triptych.options import Options
 from triptych.payload import Entry, build_prefix
@@ -19,9 +19,9 @@ OF_IMAGES = (InvalidImage, LimitExceeded, TargetUnreachable, TooManyColors)
 
 @dataclass
 class Batch:
-    """Images that will be one frame, of one mode."""
+    """Images that will be one frame, of one choice."""
 
-    mode: Mode | None = None
+    choice: Choice | None = None
     entries: list[Entry] = field(default_factory=list)
     pixels: list[Pixels] = field(default_factory=list)
     nbytes: int = 0
@@ -33,14 +33,14 @@ class Batch:
         """Whether no further image fits, whatever it is."""
         return len(self.entries) >= self.room
 
-    def takes(self, mode: Mode, shape: Shape, room: int, max_bytes: int) -> bool:
+    def takes(self, choice: Choice, shape: Shape, room: int, max_bytes: int) -> bool:
         """Say whether an image fits that wants to share a frame with `room - 1` others."""
         fits = min(room, self.room) > len(self.entries) and self.nbytes + shape.nbytes <= max_bytes
-        return not self.entries or (fits and mode is self.mode)
+        return not self.entries or (fits and choice is self.choice)
 
-    def add(self, mode: Mode, entry: Entry, pixels: Pixels, room: int) -> None:
+    def add(self, choice: Choice, entry: Entry, pixels: Pixels, room: int) -> None:
         """Add an image."""
-        self.mode = mode
+        self.choice = choice
         self.room = min(self.room, room) if self.entries else room
         self.entries.append(entry)
         self.pixels.append(pixels)

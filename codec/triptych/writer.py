@@ -23,7 +23,6 @@ from triptych.dictionary import (
     DictionaryLike,
     is_shipped,
     resolve_dictionary,
-    shipped_dictionary,
     short_id,
 )
 from triptych.errors import EncodeError, InvalidImage, TargetUnreachable, TriptychError
@@ -31,8 +30,7 @@ from triptych.framing import HEADER_LEN, INLINE_SLOT
 from triptych.images import Shape, as_pixels, is_pillow
 from triptych.jobs import Batch, Job, Lost, Outcome, encode_frame
 from triptych.metadata import build_json, make_attachments
-from triptych.modes.auto import choose_mode
-from triptych.modes.base import Mode
+from triptych.modes.auto import Choice, Chooser
 from triptych.modes.registry import get_mode
 from triptych.options import make_options
 from triptych.parallel import OrderedPool
@@ -112,6 +110,8 @@ class Writer:
     on_failure : callable
         Called with keys and an error where images cannot be encoded: these are left out, and nothing is
         raised. Where all are left out, `close` takes back what was not flushed.
+    chooser : triptych.modes.auto.Chooser
+        Who chooses the panel of each image, for callers that know more of a collection than its next image.
     **options
         Those of `triptych.options.Options`.
 
@@ -131,6 +131,7 @@ class Writer:
         *,
         metadata: Mapping[str, Any] | None = None,
         on_failure: OnFailure | None = None,
+        chooser: Chooser | None = None,
         **options: Any,
     ) -> None:
         self._closed = True  # until there is something to close
@@ -143,14 +144,16 @@ class Writer:
         )
         header = None if metadata is None else build_json(metadata)
         # Options travel to the jobs; an executor cannot.
-        self._job_options = dataclasses.replace(self._options, executor=None)
+        self._chooser = chooser or Chooser(
+            dataclasses.replace(self._options, executor=None), self._dictionary
+        )
         self._on_failure = on_failure
         self._pool: OrderedPool[Outcome] = OrderedPool(self._options.threads, self._options.executor)
         self._batch = Batch()
         self._is_first = True
         self._n_frames = self._n_lost = 0
         self._unsaid: deque[Lost] = deque()
-        self._like: tuple[str, Shape] | None = None
+        self._like: tuple[Choice, Shape] | None = None
         self._room = 1
         self._failed = False
         self._begin = 0
@@ -222,14 +225,14 @@ class Writer:
         said = {"metadata": metadata, "exif": exif, "xmp": xmp, "icc_profile": icc_profile, "dpi": dpi}
         attachments = make_attachments(said | {"duration": duration, "loop": loop}, self._limits)
         entry = Entry(shape, check_key(key), check_label(label), attachments)
-        mode = choose_mode(pixels, self._options, self._dictionary)
-        room = self._images_per_frame(mode, shape)
+        choice = self._chooser.choose(pixels)
+        room = self._images_per_frame(choice, shape)
         # At most one frame is submitted here, after the image is safe in a batch: an error of encoding,
         # perhaps of an earlier image, loses nothing else.
         full = None
-        if not self._batch.takes(mode, shape, room, self._limits.decoded_bytes):
+        if not self._batch.takes(choice, shape, room, self._limits.decoded_bytes):
             full, self._batch = self._batch, Batch()
-        self._batch.add(mode, entry, pixels, room)
+        self._batch.add(choice, entry, pixels, room)
         if full is None and self._batch.is_full and not self._may_be_only_frame():
             full, self._batch = self._batch, Batch()
         if full is not None:
@@ -335,39 +338,31 @@ class Writer:
             self._failed = True
             raise
 
-    def _dictionary_for(self, mode: Mode) -> Dictionary | None:
-        """Give the dictionary that was asked for, or the shipped one that the mode takes without asking."""
-        if self._dictionary is not None or mode.default_dictionary is None:
-            return self._dictionary
-        return shipped_dictionary(mode.default_dictionary)
-
     def _embeds(self, dictionary: Dictionary) -> bool:
         return not is_shipped(dictionary) if self._options.embed is None else self._options.embed
 
-    def _images_per_frame(self, mode: Mode, shape: Shape) -> int:
+    def _images_per_frame(self, choice: Choice, shape: Shape) -> int:
         # Most images are like the one before, and a mode may have to look into its dictionary.
-        if (mode.name, shape) != self._like:
+        if (choice, shape) != self._like:
             # Asked for in any case: a mode refuses here what does not fit its dictionary.
-            wanted = mode.images_per_frame(shape, self._options, self._dictionary_for(mode))
+            wanted = choice.mode.images_per_frame(shape, choice.options, choice.dictionary)
             wanted = self._options.frame_images or wanted
             # A target size is one for each image.
-            fixed = 1 if self._options.target_size is not None else wanted
+            fixed = 1 if choice.options.target_size is not None else wanted
             self._room = min(fixed, self._limits.images_per_frame)
-            self._like = mode.name, shape
+            self._like = choice, shape
         return self._room
 
     def _may_be_only_frame(self) -> bool:
         """Say whether it matters that this may be the only frame: then it waits for the next image."""
-        mode = self._batch.mode
-        dictionary = None if mode is None else self._dictionary_for(mode)
+        dictionary = None if self._batch.choice is None else self._batch.choice.dictionary
         return self._is_first and dictionary is not None and not self._embeds(dictionary)
 
     def _submit(self, batch: Batch, *, is_only: bool = False) -> None:
         """Start encoding images as one frame, and write a frame that is due."""
         slot, inline_id = 0, b""
-        mode = batch.mode
-        assert mode is not None
-        dictionary = self._dictionary_for(mode)
+        assert batch.choice is not None
+        mode, options, dictionary = batch.choice.mode, batch.choice.options, batch.choice.dictionary
         if dictionary is not None:
             embed = self._embeds(dictionary)
             if is_only and not embed:
@@ -376,7 +371,6 @@ class Writer:
             else:
                 reference = dictionary if embed else bytes.fromhex(dictionary.id)
                 slot = self._guarded(self._part.bind, reference)
-        options = self._job_options
         if options.target_size is not None:
             prefix = build_prefix(mode.code, batch.entries, inline_id)
             around = HEADER_LEN + len(prefix) + (self._part.size - self._begin if self._is_first else 0)

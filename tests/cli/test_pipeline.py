@@ -187,10 +187,11 @@ def test_an_image_that_does_not_fit_the_dictionary_fails_alone(tmp_path, run, ma
     tp.fit("pca", [draw(number) for number in range(N_IMAGES)], n_components=2, effort="fast").save(book)
     odd = tmp_path / "odd.png"
     Image.fromarray(draw(1)[:5]).save(odd)
-    result = run("encode", many, odd, "-D", book, "-o", tmp_path / "x.tych", "-j2", code=1)
+    pca = ("--mode", "pca", "-D", book)
+    result = run("encode", many, odd, *pca, "-o", tmp_path / "x.tych", "-j2", code=1)
     assert str(odd) in without_notice(result.stderr)[-1]
     assert tp.Reader((tmp_path / "x.tych").read_bytes()).keys() == KEYS
-    result = run("encode", odd, many, "-D", book, "-o", tmp_path / "y.tych", "-j2", code=2)
+    result = run("encode", odd, many, *pca, "-o", tmp_path / "y.tych", "-j2", code=2)
     assert str(odd) in without_notice(result.stderr)[-1]
     assert not (tmp_path / "y.tych").exists()
 
@@ -635,23 +636,45 @@ def test_a_collection_gets_the_panel_of_fewest_bytes_and_info_says_why(tmp_path)
     assert f"auto: {why}" in invoke("info", tmp_path / "auto.tych").output
 
 
-@pytest.mark.parametrize(("n_drawn", "mode"), [(1, "pca"), (8, "kmeans")])
-def test_a_collection_of_large_pictures_is_judged_by_most_of_them(tmp_path, n_drawn, mode):
-    """The first is of the other kind."""
-    y, x = np.mgrid[:800, :800]
+@pytest.mark.parametrize("options", [(), ("-q", "30"), ("--shard", "1/1"), ("-j", "1"), ("--per-image",)])
+def test_what_has_few_colors_is_exact_whatever_the_others_are(tmp_path, options):
+    """Photographs and drawings in turn, each once in the majority."""
+    y, x = np.mgrid[:60, :60]
     random = np.random.default_rng(0)
-    kinds = ["drawn", *["taken"] * 8] if n_drawn == 1 else ["taken", *["drawn"] * 8]
-    for number, kind in enumerate(kinds):
-        pixels = np.stack([x // 100 * 30, y // 100 * 30, 0 * x + number], axis=2).astype(np.uint8)
-        if kind == "taken":
-            pixels += random.integers(0, 20, pixels.shape, np.uint8)
-        Image.fromarray(pixels[: 800 if number == 0 else 300]).save(tmp_path / f"{number}.bmp")
-    invoke("encode", tmp_path, "-o", tmp_path / "x.tych", "--effort", "fast")
+    for n_taken, n_drawn in ((7, 1), (1, 7)):
+        folder = tmp_path / f"{n_taken}"
+        folder.mkdir()
+        drawn = {}
+        for number in range(n_taken + n_drawn):
+            pixels = np.stack([x // 9 * 30, y // 9 * 30, 0 * x + number], axis=2).astype(np.uint8)
+            if number * n_drawn % (n_taken + n_drawn) < n_drawn:
+                drawn[str(number)] = pixels
+            else:
+                pixels += random.integers(0, 20, pixels.shape, np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number}.png")
+        stream = tmp_path / f"{n_taken}.tych"
+        invoke("encode", folder, "-o", stream, *options)
+        with tp.Reader(stream) as reader:
+            modes = Counter(reader.info(i)["mode"] for i in range(len(reader)))
+            assert modes == {"pca": n_taken, "kmeans": n_drawn}
+            assert all(np.array_equal(reader[key], pixels) for key, pixels in drawn.items())
+            if "--per-image" not in options:
+                why = reader.metadata["auto"]
+                assert "exact, at most 256 colours" in why
+                assert why.endswith("; 8 of 8 images tried")
+
+
+def test_a_collection_takes_few_more_bytes_than_its_images_alone(tmp_path):
+    soft_icons(tmp_path / "in", 4)
+    for number in range(4):
+        Image.new("RGB", (40, 40), (number, 9, 9)).save(tmp_path / "in" / f"{number}-flat.png")
+    sizes = {}
+    for name, options in (("together", ()), ("alone", ("--per-image",))):
+        invoke("encode", tmp_path / "in", "-o", tmp_path / "x.tych", "-f", *options)
+        sizes[name] = (tmp_path / "x.tych").stat().st_size
     with tp.Reader(tmp_path / "x.tych") as reader:
-        assert {reader.info(i)["mode"] for i in range(9)} == {mode}
-        assert f"auto: {reader.metadata['auto']}" in invoke("info", tmp_path / "x.tych").output
-        assert reader.metadata["auto"].startswith(f"{mode}: ")
-        assert reader.metadata["auto"].endswith("; 9 of 9 images tried")
+        assert reader.metadata == {}
+    assert sizes["together"] <= sizes["alone"] + 300  # the metadata that say why
 
 
 def test_shards_choose_as_the_whole_does(tmp_path):
@@ -684,18 +707,32 @@ def test_an_image_that_misses_its_target_fails_alone_in_its_frame(tmp_path):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("frame_images", [(), ("--frame-images", 16)])
-def test_an_image_of_another_size_fails_alone(tmp_path, threads, frame_images):
+@pytest.mark.parametrize("options", [(), ("--frame-images", 16), ("--mode", "pca")])
+def test_an_image_of_another_size_goes_without_the_dictionary_or_fails_alone(tmp_path, threads, options):
     tiles = [np.roll(np.arange(256, dtype=np.uint8).reshape(16, 16), i, axis=1) for i in range(20)]
     tp.fit("pca", tiles, n_components=4).save(tmp_path / "book.tych")
     (tmp_path / "in").mkdir()
     for number, tile in enumerate(tiles):
         Image.fromarray(tile[: 12 if number == 5 else 16]).save(tmp_path / "in" / f"{number:02}.png")
-    book = ("-D", tmp_path / "book.tych", "-j", threads, *frame_images)
-    result = invoke("encode", tmp_path / "in", "-o", tmp_path / "x.tych", *book, code=1)
-    assert "05.png" in result.output
+    book = ("-D", tmp_path / "book.tych", "-j", threads, *options)
+    is_asked = "--mode" in options
+    result = invoke("encode", tmp_path / "in", "-o", tmp_path / "x.tych", *book, code=int(is_asked))
     with tp.Reader(tmp_path / "x.tych") as reader:
-        assert reader.keys() == [f"{number:02}" for number in range(20) if number != 5]
+        if is_asked:
+            assert "05.png" in result.output
+            assert reader.keys() == [f"{number:02}" for number in range(20) if number != 5]
+            return
+        assert result.output.count("1 image did not suit the dictionary") == 1
+        assert reader.keys() == [f"{number:02}" for number in range(20)]
+        assert np.array_equal(reader["05"], tiles[5][:12])
+        assert [reader.info(i).get("dictionary") for i in (4, 5)] == [next(iter(reader.dictionaries)), None]
+
+
+def test_a_dictionary_that_suits_no_image_is_refused(tmp_path):
+    soft_icons(tmp_path / "in", 3)
+    tp.fit("pca", [np.zeros((8, 8), np.uint8)] * 3, n_components=1).save(tmp_path / "book.tych")
+    invoke("encode", tmp_path / "in", "-o", tmp_path / "x.tych", "-D", tmp_path / "book.tych", code=2)
+    assert not (tmp_path / "x.tych").exists()
 
 
 def test_resuming_says_once_why(tmp_path):

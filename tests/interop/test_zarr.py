@@ -84,6 +84,12 @@ def test_a_photograph(photo, tmp_path, kind):
     assert array.nbytes_stored() < photo.nbytes / 3
 
 
+def test_masks_and_depths_are_exact_without_being_asked():
+    y, x = np.mgrid[:48, :48]
+    depths = np.stack([(np.hypot(x - 9 * i, y) * 3).astype(np.uint8) for i in range(4)])
+    np.testing.assert_array_equal(create({}, depths, (2, 48, 48), TriptychCodec())[:], depths)
+
+
 def test_sprites_in_shards(sprites):
     array = create({}, sprites, (8, 16, 16, 3), shards=(24, 16, 16, 3))
     np.testing.assert_array_equal(array[:], sprites)

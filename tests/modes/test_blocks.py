@@ -1,4 +1,4 @@
-"""The PCA panel for photographs from pixels to bytes and back; which panel `auto` chooses."""
+"""The PCA panel for photographs from pixels to bytes and back."""
 
 import io
 from itertools import pairwise
@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from smallbook import photograph, small_dictionary
 from triptych.images import Shape
 from triptych.modes import blocks
-from triptych.modes.auto import choose_mode
 from triptych.modes.pca import MODE
 from triptych.options import Options
 
@@ -248,40 +247,3 @@ def test_first_components_of_blocks():
     body = body_of([photograph(20, 20, 3)])
     with pytest.raises(tp.InvalidOption, match="n_components"):
         MODE.decode_frame(memoryview(body), [Shape(20, 20, 3)], small_dictionary(), 0, 1, 2)
-
-
-# Which panel `auto` chooses.
-
-
-@pytest.mark.parametrize("channels", [1, 3, 4])
-def test_auto_takes_pca_for_photographs(channels):
-    assert choose_mode(photograph(60, 60, channels), Options(), None).name == "pca"
-
-
-@pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_auto_takes_kmeans_for_few_colors_and_keeps_them(channels):
-    image = (photograph(60, 60, channels) // 100) * 100
-    assert choose_mode(image, Options(), None).name == "kmeans"
-    assert np.array_equal(tp.decode(tp.encode(image)).reshape(image.shape), image)
-
-
-def test_auto_sees_colors_that_a_sample_misses():
-    image = np.zeros((400, 400, 3), np.uint8)
-    image[:12, :20] = photograph(12, 20, 3)
-    assert choose_mode(image, Options(), None).name == "kmeans"
-    image[300:, 1:300:7] = photograph(100, 43, 3)
-    assert choose_mode(image, Options(), None).name == "pca"
-
-
-@pytest.mark.parametrize(
-    "options", [{"n_colors": 9}, {"lossless": True}, {"dither": True}, {"keep": [(0, 0, 0)]}]
-)
-def test_auto_takes_kmeans_for_its_options(options):
-    assert choose_mode(photograph(60, 60, 3), Options(**options), None).name == "kmeans"
-
-
-def test_auto_takes_the_panel_of_the_dictionary():
-    image = photograph(20, 20, 3)
-    assert choose_mode(image // 200, Options(), small_dictionary()).name == "pca"
-    assert choose_mode(image, Options(), tp.fit("kmeans", [image], n_colors=4)).name == "kmeans"
-    assert choose_mode(image // 200, Options(mode="pca"), None).name == "pca"

@@ -1,10 +1,10 @@
 """Encoding a collection: images are read, encoded and written in a bounded pipeline, in order.
 
-`choose_panel` looks at some of them and says which panel serves them all (mode auto). `select_inputs` leaves
-out what other machines encode (`--shard`) and what the stream to be continued has (`--resume`).
-`Collection.encode` reads the rest in threads and hands them to one `Writer`, which encodes them in threads or
-on an engine. The bytes are the same for any number of threads and any engine. What fails is reported by name;
-the rest is written.
+`weigh_collection` looks at some of them and says which panel serves those of each kind (mode auto).
+`select_inputs` leaves out what other machines encode (`--shard`) and what the stream to be continued has
+(`--resume`). `Collection.encode` reads the rest in threads and hands them to one `Writer`, which encodes them
+in threads or on an engine. The bytes are the same for any number of threads and any engine. What fails is
+reported by name; the rest is written.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
+from triptych.cli.console import plural
 from triptych.cli.failures import CommandError, Failures, UsageFailure, complain
 from triptych.cli.inputs import Input, Inputs, open_all
 from triptych.cli.meter import Meter
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from triptych.interop.engine import Engine
     from triptych.interop.pictures import Metadata
     from triptych.limits import Limits
+    from triptych.modes.auto import Chooser
     from triptych.writer import Writer
 
 CHECKPOINT_SECONDS = 10.0
@@ -37,42 +39,53 @@ SAMPLE_IMAGES, SAMPLE_PIXELS = 32, 1 << 19
 """A collection is judged by so many images, evenly spaced, and measured by so many pixels of all of them."""
 
 
-def choose_panel(inputs: Inputs, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Choose the panel of a collection; give the options for it, and metadata that say why, if any.
+def weigh_collection(
+    inputs: Inputs, options: dict[str, Any], dictionary: Dictionary | None
+) -> tuple[Chooser, dict[str, Any] | None]:
+    """Look at some inputs; give who chooses the panel of each, and metadata that say why, if any.
 
-    It is the same for every shard, and when a run is resumed, as it depends on all inputs alone.
+    It is the same for every shard, and when a run is resumed, as it depends on all inputs alone. A dictionary
+    that suits none of the inputs that were looked at is the wrong one (DictionaryMismatch, where images of
+    the collection are written).
     """
     from triptych.images import MODES
-    from triptych.modes.auto import Look, look_at, weigh_modes
+    from triptych.modes.auto import Chooser, Kind, Look, look_at, suits_any, weigh_modes
     from triptych.options import make_options
 
     made = make_options(options)
     if made.of_palettes is not None:
-        return options | {"mode": "kmeans"}, None
+        return Chooser(made, dictionary), None
     sample: list[Look] = []
     n_pixels, n = 0, min(SAMPLE_IMAGES, len(inputs))
     # So many bytes are for a whole image: some are measured then, and not a part of each.
     most = None if made.target_size is not None else SAMPLE_PIXELS // n
+    shapes = set()
     for each in (inputs[i * len(inputs) // n] for i in range(n)):
         with suppress(*UNREADABLE), limiting_pillow(inputs.limits):
             if not os.path.isfile(each.path):  # what can be read once only is left for the encoder
                 continue
             pixels = each.load().pixels
+            shapes.add(pixels.shape)
             if pixels.shape[2] > len(MODES):
-                return options, None
+                return Chooser(made, dictionary), None
             n_pixels += pixels[:, :, 0].size
             if most is None and sample and n_pixels > SAMPLE_PIXELS:
                 break
-            sample.append(look_at(pixels, most))
-    if not sample:
-        return options, None
-    weighed = weigh_modes(sample, made)
-    chosen = options | {"mode": weighed.mode}
-    if weighed.mode == "kmeans" and weighed.psnr is not None:
-        chosen = {name: value for name, value in chosen.items() if name != "quality"}
-        chosen["target_psnr"] = weighed.psnr
-    parts = f", by up to {most:,} pixels of each" if weighed.costs and most is not None else ""
-    return chosen, {"auto": f"{weighed}; {len(sample)} of {len(inputs):,} images tried{parts}"}
+            sample.append(look_at(pixels, made, most))
+    if dictionary is not None:
+        return Chooser(made, dictionary, is_lenient=suits_any(dictionary, shapes, made)), None
+    by_kind = {kind: [look for look in sample if look.kind is kind] for kind in Kind}
+    weighed = {kind: weigh_modes(kind, looks, made) for kind, looks in by_kind.items() if looks}
+    if not weighed:
+        return Chooser(made, None, weighed), None
+    whys = [
+        str(found) if len(weighed) == 1 else f"{found} for {len(by_kind[kind])} images of {kind.value}"
+        for kind, found in weighed.items()
+    ]
+    is_measured = any(found.costs for found in weighed.values()) and most is not None
+    parts = f", by up to {most:,} pixels of each" if is_measured else ""
+    why = f"{'; '.join(whys)}; {len(sample)} of {len(inputs):,} images tried{parts}"
+    return Chooser(made, None, weighed), {"auto": why}
 
 
 def select_inputs(inputs: Inputs, shard: tuple[int, int] | None, resumed: str | None) -> tuple[Inputs, int]:
@@ -126,9 +139,9 @@ class Collection:
     """Inputs to be encoded into one stream, and what became of them.
 
     `target` is a path or stdout, `options` the Writer's without threads and executor, `engine` an address,
-    `about` the metadata of the stream. A label is the number of an image's directory among `classes`. A part
-    (`is_part`) that no image gets into is an empty stream, so that all parts can be joined; else there is no
-    stream without images.
+    `about` the metadata of the stream, `chooser` what `weigh_collection` gave, if it was asked. A label is
+    the number of an image's directory among `classes`. A part (`is_part`) that no image gets into is an empty
+    stream, so that all parts can be joined; else there is no stream without images.
     """
 
     inputs: Inputs
@@ -142,6 +155,7 @@ class Collection:
     is_part: bool = False
     engine: str | None = None
     about: dict[str, Any] | None = None
+    chooser: Chooser | None = None
     classes: Sequence[str] | None = None
     failures: Failures = field(default_factory=Failures)
     n_written: int = 0
@@ -174,6 +188,7 @@ class Collection:
                     writer = writer or self._open_writer(engine)
                 if writer is not None and (self.n_written or self.is_part or not self.inputs):
                     writer.close()
+                self._tell_unsuited()
             except BaseException:
                 if self.resume and writer is not None:
                     with suppress(TriptychError, OSError):  # the first error counts
@@ -197,6 +212,7 @@ class Collection:
                 on_failure=self._lose,
                 threads=self.threads if engine is None else engine.n_threads,
                 executor=engine,
+                chooser=self.chooser,
                 **self.options,
             )
         for warning in told:
@@ -241,6 +257,14 @@ class Collection:
             self.failures.add(each.name, error)
         else:
             self.n_written += 1
+
+    def _tell_unsuited(self) -> None:
+        n = 0 if self.chooser is None else self.chooser.n_unsuited
+        if n:
+            complain(
+                f"{plural(n, 'image')} did not suit the dictionary and went without it; "
+                "with --mode such images fail"
+            )
 
     def _lose(self, keys: list[str | None], error: TriptychError) -> None:
         """Count the images of a frame that was to be written, and is not."""

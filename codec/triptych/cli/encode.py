@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from triptych.cli import options as opt
-from triptych.cli.collection import Collection, choose_panel, select_inputs
+from triptych.cli.collection import Collection, select_inputs, weigh_collection
 from triptych.cli.console import cold_kernel_notice, print_json
 from triptych.cli.failures import UsageFailure, naming
 from triptych.cli.inputs import Inputs, collect_images
@@ -34,7 +34,11 @@ if TYPE_CHECKING:
 @click.option(
     "--label-folders", is_flag=True, help="Label each image with the number of its folder, by name from 0."
 )
-@click.option("--per-image", is_flag=True, help="Mode auto: choose for each image, not for all together.")
+@click.option(
+    "--per-image",
+    is_flag=True,
+    help="Mode auto: weigh each image alone, not by others like it.",
+)
 @opt.shared_options
 @click.option("--tune", type=click.Choice(["visual", "psnr"]), help="PCA: for eyes (the default), or PSNR.")
 @click.option("--dither", is_flag=True, default=None, help="k-means: Floyd-Steinberg.")
@@ -80,9 +84,12 @@ def encode_command(
     image may have another key, and be stored twice. What is written stands under the name OUT from the first
     frame on, each frame as soon as it is encoded, and is synced to the disk every 10 seconds.
 
-    In mode auto some of the images are tried under the panels that could serve them, and the one that meets
-    the target in the fewest bytes (without a target: what PCA shows at the quality) takes all of them; where
-    most have few colours, it is kmeans, and those are exact. `triptych info` says what was chosen and why.
+    In mode auto an image of at most 256 colours is exact, whatever the others are. Of more, some of the
+    images are tried under the panels that could serve them, and the one that meets the target in the fewest
+    bytes (without a target: what PCA shows at the quality) takes all of those. --target-psnr and
+    --target-size ask for loss in all images, -q in grey ones too: then a lossy stream is taken where it is
+    clearly smaller, by a quarter, than the exact one. `triptych info` says what was chosen and why. A
+    dictionary is for all images that it suits; the others are chosen for as without it.
 
     With --shard each of N machines encodes its own part of the same inputs; cat of the N streams, in order,
     holds what one run would.
@@ -110,8 +117,9 @@ def encode_command(
         make_options(given_options)  # usage errors come before work
         book, about = _load(dictionary), None
         is_auto = given_options.get("mode", "auto") == "auto"
-        if is_auto and book is None and len(inputs) > 1 and not per_image:
-            given_options, about = choose_panel(inputs, given_options)
+        chooser = None
+        if is_auto and len(inputs) > 1 and not per_image:
+            chooser, about = weigh_collection(inputs, given_options, book)
         classes = None
         if label_folders:
             if any(each.path == STDIN for each in inputs):
@@ -130,6 +138,7 @@ def encode_command(
             is_part=shard is not None,
             engine=engine,
             about=about,
+            chooser=chooser,
             classes=classes,
         )
         meter = job.encode()

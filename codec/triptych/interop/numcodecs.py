@@ -3,8 +3,8 @@
 A chunk is a uint8 array whose last two axes are height and width, or last three height, width and channels;
 axes before those number the images, which share one stream. The stream alone says how to decode it: options
 are what a later chunk is encoded with. What an array's shape does not follow from, its stream tells as
-metadata. Encoding is lossy unless the options say otherwise, and a chunk that is read, changed in part and
-written again loses again.
+metadata. Images of at most 256 colours, and so all of one channel, are exact; others are lossy unless the
+options say otherwise, and a chunk that is read, changed in part and written again loses again.
 
 A dictionary is in the codec's configuration, which numcodecs' users keep once for all chunks (zarr in the
 metadata of the array); the chunks only name it. One given by its id is on the search path of every reader
