@@ -7,18 +7,22 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import operator
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, Literal, TypeVar
 
 from triptych.errors import InvalidOption
+from triptych.keywords import Effort, Tune
 from triptych.limits import Limits
 from triptych.scalars import plain_scalar
 
 Color = tuple[int, int, int, int]
+T = TypeVar("T", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +33,8 @@ class Options:
 
     Parameters
     ----------
-    mode : str
-        `"kmeans"`, or `"auto"`: what serves the picture best.
+    mode : {"auto", "kmeans", "pca", "ae", "gan"}
+        `"auto"`: what serves the picture best.
     quality : int or None
         0 to 100; 100 is the finest the mode has. None: the mode's default.
     target_size : int or None
@@ -80,14 +84,14 @@ class Options:
     quality: int | None = None
     target_size: int | None = None
     target_psnr: float | None = None
-    effort: Literal["fast", "default", "max"] = "default"
+    effort: Effort = "default"
     n_colors: int | Literal["auto"] = "auto"
     keep: tuple[Color, ...] = ()
     dither: bool = False
     lossless: bool = False
     variance: float | None = None
     n_components: int | None = None
-    tune: Literal["visual", "psnr"] = "visual"
+    tune: Tune = "visual"
     embed: bool | None = None
     frame_images: int | None = None
     threads: int = 0
@@ -128,7 +132,46 @@ class Options:
             raise InvalidOption(f"{self.of_palettes} belongs to mode 'kmeans'")
 
 
-def make_options(given: dict[str, Any]) -> Options:
+def explain_options(keywords: type, **defaults: Any) -> Callable[[T], T]:
+    """Have a docstring say what its `**options` may be, as `Options` does, with the defaults.
+
+    Parameters
+    ----------
+    keywords : TypedDict
+        Those that there are; see `triptych.keywords`.
+    **defaults
+        Where they are others than those of `Options`.
+    """
+
+    def explain(documented: T) -> T:
+        if documented.__doc__ is not None and Options.__doc__ is not None:  # there are none under -OO
+            told = _explanations(keywords.__annotations__, defaults)
+            documented.__doc__ = re.sub(
+                r"^\*\*options\n(?: +.*\n)+", lambda found: found[0] + told, _cleaned(documented), flags=re.M
+            )
+        return documented
+
+    return explain
+
+
+def _explanations(names: Iterable[str], defaults: Mapping[str, Any]) -> str:
+    """Give what `Options` says of options: a line with the default, and below it the meaning."""
+    told = ""
+    for item in fields(Options):
+        if item.name in names:
+            found = re.search(rf"^{item.name} : (.*)\n((?: +.*\n)+)", _cleaned(Options), flags=re.M)
+            assert found is not None
+            default = "Limits()" if item.default is MISSING else repr(defaults.get(item.name, item.default))
+            told += f"    {item.name} : {found[1]}, default {default}\n"
+            told += "".join(f"    {line}\n" for line in found[2].splitlines())
+    return told
+
+
+def _cleaned(documented: Any) -> str:
+    return inspect.cleandoc(documented.__doc__) + "\n"
+
+
+def make_options(given: Mapping[str, Any]) -> Options:
     """Build `Options` from keywords; an unknown name is `InvalidOption` and lists the known ones."""
     known = [item.name for item in fields(Options)]
     for name in given:

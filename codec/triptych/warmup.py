@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class _Case(NamedTuple):
     """Images to write and read; `fitting`: the options of their dictionary, if it is to be fitted to them."""
 
     images: list[Pixels]
-    mode: str
+    mode: Literal["kmeans", "pca", "ae"]
     fitting: dict[str, Any] | None
     options: dict[str, Any]
 

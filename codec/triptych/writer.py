@@ -13,7 +13,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar, Unpack
 
 import numpy as np
 
@@ -29,10 +29,11 @@ from triptych.errors import EncodeError, InvalidImage, TargetUnreachable, Tripty
 from triptych.framing import HEADER_LEN, INLINE_SLOT
 from triptych.images import Shape, as_pixels, is_pillow
 from triptych.jobs import Batch, Job, Lost, Outcome, encode_frame
+from triptych.keywords import EncodeOptions
 from triptych.metadata import build_json, make_attachments
 from triptych.modes.auto import Choice, Chooser
 from triptych.modes.registry import get_mode
-from triptych.options import make_options
+from triptych.options import explain_options, make_options
 from triptych.parallel import OrderedPool
 from triptych.part import PartWriter
 from triptych.payload import Entry, build_prefix, check_key, check_label
@@ -46,9 +47,11 @@ OnFailure = Callable[[list[str | None], TriptychError], None]
 """Takes the keys of a frame's images, and why the frame cannot be encoded."""
 
 
+@explain_options(EncodeOptions, threads=1)
 def encode(
     image: Any,
     *,
+    dictionary: DictionaryLike | None = None,
     key: str | None = None,
     label: int | None = None,
     metadata: Mapping[str, Any] | None = None,
@@ -58,7 +61,7 @@ def encode(
     dpi: tuple[float, float] | None = None,
     duration: float | None = None,
     loop: int | None = None,
-    **options: Any,
+    **options: Unpack[EncodeOptions],
 ) -> bytes:
     """Encode one image as a complete stream.
 
@@ -66,10 +69,12 @@ def encode(
     ----------
     image
         uint8 (height, width) or (height, width, channels), or a Pillow image: see `Writer.write`.
+    dictionary : Dictionary, path, id or name
+        As in `Writer`.
     key, label, metadata, exif, xmp, icc_profile, dpi, duration, loop
         As in `Writer.write`.
     **options
-        `dictionary`, and those of `triptych.options.Options`.
+        Those of `triptych.options.Options`:
 
     Returns
     -------
@@ -77,7 +82,8 @@ def encode(
         What `decode` and `Reader` read.
     """
     target = io.BytesIO()
-    with Writer(target, **({"threads": 1} | options)) as writer:
+    options.setdefault("threads", 1)
+    with Writer(target, dictionary, **options) as writer:
         writer.write(
             image,
             key=key,
@@ -93,6 +99,7 @@ def encode(
     return target.getvalue()
 
 
+@explain_options(EncodeOptions)
 class Writer:
     """Writes images into a stream.
 
@@ -113,7 +120,7 @@ class Writer:
     chooser : triptych.modes.auto.Chooser
         Who chooses the panel of each image, for callers that know more of a collection than its next image.
     **options
-        Those of `triptych.options.Options`.
+        Those of `triptych.options.Options`:
 
     Notes
     -----
@@ -132,7 +139,7 @@ class Writer:
         metadata: Mapping[str, Any] | None = None,
         on_failure: OnFailure | None = None,
         chooser: Chooser | None = None,
-        **options: Any,
+        **options: Unpack[EncodeOptions],
     ) -> None:
         self._closed = True  # until there is something to close
         self._options = make_options(options)

@@ -126,7 +126,7 @@ def _recode(item: Item, picked: Sequence[int], shelf: Shelf, limits: Limits) -> 
     with Writer(
         buffer,
         shelf.get(item.reference),
-        mode=get_mode(images.mode).name,
+        mode=get_mode(images.mode).name,  # type: ignore[arg-type]  # one that there is
         lossless=True,
         embed=isinstance(item.reference, Dictionary),
         frame_images=len(picked),

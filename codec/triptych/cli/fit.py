@@ -83,7 +83,7 @@ _MODES_OF = (
 @opt.threads_option
 @opt.json_option
 def fit_command(
-    mode: str,
+    mode: Any,  # `fit` refuses what is none
     images: tuple[str, ...],
     output: str,
     filelist: str | None,
@@ -219,7 +219,7 @@ def _workers(engine: str | None, threads: int) -> Iterator[dict[str, Any]]:
         yield {"threads": executor.n_threads, "executor": executor}
 
 
-def _merge(mode: str, paths: Sequence[str]) -> CollectionStatistics:
+def _merge(mode: Any, paths: Sequence[str]) -> CollectionStatistics:
     """Merge files of statistics in order; two are in memory at once."""
     from triptych.fit import CollectionStatistics
 

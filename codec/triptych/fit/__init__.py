@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 import numpy as np
 
@@ -21,7 +21,15 @@ from triptych.callables import make_callable
 from triptych.dictionary import Dictionary, DictionaryLike, resolve_dictionary
 from triptych.errors import ExtraMissing, InvalidImage, InvalidOption
 from triptych.images import MODES, Pixels, Shape, as_pixels
-from triptych.options import Options, make_options
+from triptych.keywords import (
+    FitComponentsOptions,
+    FitMode,
+    FitNetworksOptions,
+    FitOptions,
+    FitPaletteOptions,
+    MergeableMode,
+)
+from triptych.options import Options, explain_options, make_options
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -31,13 +39,39 @@ if TYPE_CHECKING:
 
 __all__ = ["CollectionStatistics", "fit"]
 
-_MERGEABLE = ("kmeans", "pca")
+_MERGEABLE: tuple[MergeableMode, ...] = ("kmeans", "pca")
 _NETWORKS = ("ae", "gan")
 CORE_SECONDS = 900.0
 
 
+@overload
 def fit(
-    mode: str,
+    mode: Literal["kmeans"], images: Iterable[Any], **options: Unpack[FitPaletteOptions]
+) -> Dictionary: ...
+
+
+@overload
+def fit(
+    mode: Literal["pca"], images: Iterable[Any], **options: Unpack[FitComponentsOptions]
+) -> Dictionary: ...
+
+
+@overload
+def fit(
+    mode: Literal["ae", "gan"],
+    images: Iterable[Any],
+    *,
+    dictionary: DictionaryLike | None = None,
+    core_seconds: float = CORE_SECONDS,
+    checkpoint: str | os.PathLike[str] | None = None,
+    say: Callable[[dict[str, float]], None] | None = None,
+    **options: Unpack[FitNetworksOptions],
+) -> Dictionary: ...
+
+
+@explain_options(FitOptions)
+def fit(
+    mode: FitMode,
     images: Iterable[Any],
     *,
     dictionary: DictionaryLike | None = None,
@@ -69,7 +103,7 @@ def fit(
     **options
         For k-means `n_colors` or `target_psnr`, `keep`; for PCA `variance` or `n_components`, `quality`,
         `embed` (False: the dictionary is shared by many streams, can be finer, and its bytes do not count);
-        for both `effort`, `seed`, `threads`, `executor`, `limits`: see `triptych.options.Options`.
+        for both `effort`, `seed`, `threads`, `executor`, `limits`:
 
     Returns
     -------
@@ -85,7 +119,7 @@ def fit(
         No image at all, or something that is none.
     """
     checked = make_options(options)
-    if mode in _NETWORKS:
+    if mode == "ae" or mode == "gan":
         return _fit_networks(mode, images, checked, dictionary, core_seconds, checkpoint, say)
     if mode not in _MERGEABLE:
         raise InvalidOption(
@@ -163,7 +197,7 @@ class CollectionStatistics:
     (8, True)
     """
 
-    def __init__(self, mode: str) -> None:
+    def __init__(self, mode: MergeableMode) -> None:
         if mode in _NETWORKS:
             raise InvalidOption(f"networks are learned from images: there are no statistics for {mode!r}")
         if mode not in _MERGEABLE:
@@ -222,7 +256,7 @@ class CollectionStatistics:
             raise InvalidImage("statistics of spectra do not go with those of images of up to 4 channels")
         self._state.merge(other._state)  # type: ignore[arg-type]  # of one class
 
-    def fit(self, **options: Any) -> Dictionary:
+    def fit(self, **options: Unpack[FitOptions]) -> Dictionary:
         """Learn a dictionary; what is known stays, so that images can be added.
 
         Parameters
@@ -259,7 +293,7 @@ class CollectionStatistics:
         from triptych.fit.partfile import parse_part
 
         mode, state = parse_part(data)
-        made = cls(mode)
+        made = cls(mode)  # type: ignore[arg-type]  # `parse_part` knows no other
         made._state = state
         return made
 

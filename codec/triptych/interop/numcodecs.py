@@ -18,7 +18,7 @@ import io
 import math
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -37,8 +37,9 @@ from triptych.dictionary import (
 )
 from triptych.errors import InvalidFrame, InvalidImage, InvalidOption
 from triptych.images import MODES, Pixels
+from triptych.keywords import CodingOptions
 from triptych.limits import DEFAULT
-from triptych.options import Options, make_options
+from triptych.options import Options, explain_options, make_options
 from triptych.reader import Reader
 from triptych.scalars import plain_scalar
 from triptych.writer import Writer
@@ -54,6 +55,7 @@ _MAX_AXES = 32
 _DEFAULTS = {field.name: getattr(Options(), field.name) for field in fields(Options)}
 
 
+@explain_options(CodingOptions, embed=False)
 class Triptych(Codec):  # type: ignore[misc]  # numcodecs states no types
     """A codec of images for numcodecs, and for arrays of zarr format 2.
 
@@ -66,8 +68,8 @@ class Triptych(Codec):  # type: ignore[misc]  # numcodecs states no types
         Whether the last axis is channels. By default it is where there are three axes or more, and the last
         has a length of 1 to 4.
     **options
-        Those of `triptych.options.Options`, but for `executor`, `limits` and `threads`. `embed` is False by
-        default: True puts the dictionary into every chunk.
+        Those of `triptych.options.Options`, but for `executor`, `limits` and `threads`; `embed=True` puts the
+        dictionary into every chunk:
 
     Raises
     ------
@@ -91,14 +93,14 @@ class Triptych(Codec):  # type: ignore[misc]  # numcodecs states no types
         *,
         dictionary: DictionaryLike | None = None,
         channels_last: bool | None = None,
-        **options: Any,
+        **options: Unpack[CodingOptions],
     ) -> None:
         for name in sorted(_OF_CALLS.intersection(options)):
             raise InvalidOption(f"{name} is no option of an array codec: it does not change a chunk")
         channels_last = plain_scalar(channels_last)
         if channels_last is not None and not isinstance(channels_last, bool):  # 1 would be stored as such
             raise InvalidOption(f"channels_last must be one of None, True, False, not {channels_last!r}")
-        checked = make_options(options | {"embed": options.get("embed") or False})
+        checked = make_options({**options, "embed": options.get("embed") or False})
         self._channels_last = channels_last
         self._options = {
             name: getattr(checked, name)

@@ -17,6 +17,7 @@ from triptych.fit.colors import Histogram, count_colors, sort_palette
 from triptych.fit.kmeans import fit_palette, map_pixels
 from triptych.images import MODES, Pixels
 from triptych.interop.estimator import Estimator
+from triptych.keywords import Effort
 from triptych.limits import Limits
 from triptych.modes.reduce import dictionary_colors, from_indices, to_rgba
 from triptych.options import make_options
@@ -69,7 +70,7 @@ class PaletteQuantizer(Estimator):
         self,
         n_colors: int = 16,
         *,
-        effort: str = "default",
+        effort: Effort = "default",
         value_range: tuple[float, float] | None = None,
     ) -> None:
         self.n_colors = n_colors

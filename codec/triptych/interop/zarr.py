@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import numpy as np
 from zarr.abc.codec import ArrayBytesCodec
@@ -18,14 +18,18 @@ from zarr.core.array_spec import ArraySpec
 from zarr.core.buffer import Buffer, NDBuffer
 from zarr.core.common import JSON, parse_named_configuration
 
+from triptych.dictionary import DictionaryLike
 from triptych.errors import InvalidFrame, InvalidImage
 from triptych.interop.numcodecs import Triptych, refuse_paths
+from triptych.keywords import CodingOptions
+from triptych.options import explain_options
 
 __all__ = ["TriptychCodec"]
 
 NAME = "triptych"
 
 
+@explain_options(CodingOptions, embed=False)
 @dataclass(frozen=True, init=False)
 class TriptychCodec(ArrayBytesCodec):
     """A codec of images for arrays of zarr format 3.
@@ -35,7 +39,7 @@ class TriptychCodec(ArrayBytesCodec):
     Parameters
     ----------
     **options
-        Those of `triptych.interop.numcodecs.Triptych`.
+        `dictionary` and `channels_last` of `triptych.interop.numcodecs.Triptych`, and its options:
 
     Raises
     ------
@@ -64,8 +68,15 @@ class TriptychCodec(ArrayBytesCodec):
     codec: Triptych
     is_fixed_size = False
 
-    def __init__(self, **options: Any) -> None:
-        object.__setattr__(self, "codec", Triptych(**options))
+    def __init__(
+        self,
+        *,
+        dictionary: DictionaryLike | None = None,
+        channels_last: bool | None = None,
+        **options: Unpack[CodingOptions],
+    ) -> None:
+        codec = Triptych(dictionary=dictionary, channels_last=channels_last, **options)
+        object.__setattr__(self, "codec", codec)
 
     @classmethod
     def from_dict(cls, data: dict[str, JSON]) -> Self:
@@ -77,9 +88,9 @@ class TriptychCodec(ArrayBytesCodec):
             As of the class; or the dictionary is a path.
         """
         _, configuration = parse_named_configuration(data, NAME, require_configuration=False)
-        configuration = configuration or {}
-        refuse_paths(configuration)
-        return cls(**configuration)
+        given: dict[str, Any] = {**(configuration or {})}
+        refuse_paths(given)
+        return cls(**given)
 
     def to_dict(self) -> dict[str, JSON]:
         """Give its entry in the metadata of an array."""
