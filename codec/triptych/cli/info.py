@@ -33,7 +33,8 @@ def info_command(
 ) -> None:
     """Say what a stream holds, without decoding pixels.
 
-    ms is how long a frame of an animation is shown. bpp is the bits per pixel of the image's frame. PSNR is what the encoder noted; exact: no pixel differs.
+    ms is how long a frame of an animation is shown. bpp is the bits per pixel of the image's frame. PSNR is
+    what the encoder noted; exact: no pixel differs.
     """
     failures = Failures()
     n_damaged = 0
