@@ -171,12 +171,14 @@ def _cleaned(documented: Any) -> str:
     return inspect.cleandoc(documented.__doc__) + "\n"
 
 
+OPTION_NAMES = tuple(item.name for item in fields(Options))
+
+
 def make_options(given: Mapping[str, Any]) -> Options:
     """Build `Options` from keywords; an unknown name is `InvalidOption` and lists the known ones."""
-    known = [item.name for item in fields(Options)]
     for name in given:
-        if name not in known:
-            raise InvalidOption(f"there is no option {name!r}; the options are {', '.join(known)}")
+        if name not in OPTION_NAMES:
+            raise InvalidOption(f"there is no option {name!r}; the options are {', '.join(OPTION_NAMES)}")
     return Options(
         **{name: value for name, value in given.items() if not (name == "limits" and value is None)}
     )

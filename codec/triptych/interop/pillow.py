@@ -2,28 +2,36 @@
 
 Opening reads headers only: size and mode are known before any pixel is decoded, so Pillow's check against
 decompression bombs comes in time. The images of a stream are the frames of the Pillow image (`n_frames`,
-`seek`). What is wrong with a file is an `OSError`, as Pillow's users expect; what is wrong with an option of
-`save` is `InvalidOption`.
+`seek`); of those that have times, `info` has `duration` and `loop`. What is wrong with a file is an
+`OSError`, as Pillow's users expect; what is wrong with an option of `save` is `InvalidOption`. Programs save
+by the suffix of a name, so options of other formats are ignored, with one warning.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Iterator
+import difflib
+import warnings
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from typing import IO, Any, Literal
 
 from PIL import Image, ImageFile, ImageSequence
 
-from triptych.errors import NotTriptych, TriptychError
+from triptych.errors import FormatError, NotTriptych, TriptychError
 from triptych.framing import SIGNATURE
 from triptych.images import MODES
+from triptych.interop.animation import Timing, time_frames
 from triptych.interop.pictures import pillow_metadata, read_metadata
 from triptych.limits import DEFAULT
-from triptych.metadata import name_attachments
+from triptych.metadata import TAGS, name_attachments
+from triptych.options import OPTION_NAMES, make_options
+from triptych.payload import ImagesPayload
 from triptych.reader import Reader
+from triptych.scalars import plain_scalar
 from triptych.source import open_source
 from triptych.table import load_table
+from triptych.timing import parse_timing
 from triptych.verify import verify
 from triptych.writer import Writer
 
@@ -33,7 +41,12 @@ FORMAT = "TRIPTYCH"
 _WRITABLE_MODES = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA"))
 # Pillow has a limit of its own for pixels, which its users know how to change.
 _LIMITS = dataclasses.replace(DEFAULT, pixels_per_image=1 << 62)
-_OF_PILLOW = frozenset(("append_images", "dpi", "exif", "icc_profile", "xmp"))
+_OF_IMAGES = ("key", "label", "metadata")
+# Frames are whole pictures, whatever was disposed of between them.
+_OF_PILLOW = frozenset(("append_images", "disposal", "dpi", "duration", "exif", "icc_profile", "loop", "xmp"))
+_ALIKE, _NO_SLIPS = 0.8, frozenset(("speed",))
+"""How like one of our options (`difflib` says) another name is taken for a slip; and what AVIF has."""
+_OF_WRITER = frozenset(("append", "dictionary", "on_failure", *OPTION_NAMES))
 
 
 def register() -> None:
@@ -62,6 +75,8 @@ class TriptychImageFile(ImageFile.ImageFile):
         self._reader: Reader | None = None
         self._frame = -1
         self._loaded = -1
+        self._last_read: tuple[int, ImagesPayload] | None = None
+        self._played = (0, 0, 0)  # images that belong to one animation, from here to there, and its loop
         try:
             # Not through a Reader: what it says of an image needs the kernels.
             self._table = load_table(open_source(self.fp), _LIMITS, self._ignored_damage())
@@ -89,9 +104,7 @@ class TriptychImageFile(ImageFile.ImageFile):
     def _show(self, frame: int) -> None:
         """Take size, mode and info from the headers of a frame."""
         number, image = self._table.frame_of(frame)
-        images = self._table.read(number).images
-        assert images is not None
-        entry = images.entry(image)
+        entry = self._payload(number).entry(image)
         if entry.shape.has_bands:
             raise OSError(
                 f"an image of {entry.shape.channels} channels is none of Pillow's: use triptych.Reader"
@@ -104,9 +117,38 @@ class TriptychImageFile(ImageFile.ImageFile):
         info: dict[str | tuple[int, int], Any] = {}
         info.update({name: value for name, value in known.items() if value is not None})
         info.update(pillow_metadata(named))
+        self.begins_animation = "loop" in named
+        if "duration" in named:
+            info |= {"duration": named["duration"], "loop": self._find_loop(frame)}
         self.info = info
         if hasattr(self, "_exif"):
             self._exif = None
+
+    def _payload(self, number: int) -> ImagesPayload:
+        """Read an IMAGES frame; the last one is kept, as most often the next image is in it too."""
+        if self._last_read is None or self._last_read[0] != number:
+            images = self._table.read(number).images
+            assert images is not None
+            self._last_read = number, images
+        return self._last_read[1]
+
+    def _find_loop(self, frame: int) -> int:
+        """Return how often the animation of an image is played: its first image says so."""
+        start, stop, loop = self._played
+        image = frame
+        while not start <= image < stop:
+            number, within = self._table.frame_of(image)
+            try:
+                attachments = self._payload(number).attachments[within]
+            except FormatError:
+                attachments = {}  # what is lost says nothing
+            timing = parse_timing(attachments.get(TAGS["duration"], b""))
+            if image == 0 or "loop" in timing or not timing:
+                start, stop, loop = image, image + 1, timing.get("loop", 0)
+            else:
+                image -= 1
+        self._played = start, max(stop, frame + 1), loop
+        return loop
 
     def seek(self, frame: int) -> None:
         """Go to an image of the stream."""
@@ -158,11 +200,13 @@ class TriptychImageFile(ImageFile.ImageFile):
 
 def _save_all(image: Image.Image, handle: IO[bytes], filename: str | bytes) -> None:
     with closing(_frames(image)) as frames:
-        _write(image, handle, frames)
+        _write(image, handle, time_frames(frames, image.encoderinfo))
 
 
 def _save(image: Image.Image, handle: IO[bytes], filename: str | bytes) -> None:
-    _write(image, handle, iter([image]), threads=1)
+    is_frame = image.encoderinfo.get("duration") is not None
+    frames = time_frames([image], image.encoderinfo) if is_frame else [(image, Timing())]
+    _write(image, handle, frames, threads=1)
 
 
 def _frames(image: Image.Image) -> Generator[Image.Image]:
@@ -175,14 +219,27 @@ def _frames(image: Image.Image) -> Generator[Image.Image]:
             sequence.seek(place)
 
 
-def _write(image: Image.Image, handle: IO[bytes], frames: Iterator[Image.Image], **defaults: Any) -> None:
+def _write(
+    image: Image.Image, handle: IO[bytes], frames: Iterable[tuple[Image.Image, Timing]], **defaults: Any
+) -> None:
     given = image.encoderinfo
-    of_image = {name: given[name] for name in ("key", "label", "metadata") if name in given}
-    options = {
-        name: value for name, value in given.items() if name not in _OF_PILLOW and name not in of_image
-    }
-    with Writer(handle, **(defaults | options)) as writer:
-        for frame in frames:
+    of_image = {name: given[name] for name in _OF_IMAGES if name in given}
+    with Writer(handle, **(defaults | _options(given))) as writer:
+        for frame, timing in frames:
             if frame.mode not in _WRITABLE_MODES:
                 raise OSError(f"cannot write mode {frame.mode} as {FORMAT}")
-            writer.write(frame, **of_image, **read_metadata(frame, given))
+            writer.write(frame, **of_image, **read_metadata(frame, given), **timing)
+
+
+def _options(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options for a Writer; warn of those of other formats, refuse what looks like a slip."""
+    options = {name: value for name, value in given.items() if name in _OF_WRITER}
+    foreign = sorted(given.keys() - _OF_WRITER - _OF_PILLOW.union(_OF_IMAGES))
+    for name in set(foreign) - _NO_SLIPS:
+        if difflib.get_close_matches(name, _OF_WRITER, 1, _ALIKE):
+            make_options({name: given[name]})  # raises, and names the options
+    if foreign:
+        warnings.warn(f"{FORMAT} ignores options that it does not have: {', '.join(foreign)}", stacklevel=5)
+    if plain_scalar(options.get("lossless", False)) is True:
+        options.pop("quality", None)  # WebP takes both, and there it is effort
+    return options
