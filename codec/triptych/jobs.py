@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+import numpy as np
 
 from triptych.dictionary import Dictionary
 from triptych.errors import InvalidImage, LimitExceeded, TargetUnreachable, TooManyColors, TriptychError
 from triptych.images import Pixels, Shape
 from triptych.modes.auto import Choice
+from triptych.modes.base import Mode
 from triptych.modes.registry import get_mode
 from triptych.options import Options
 from triptych.payload import Entry, build_prefix
@@ -57,14 +61,21 @@ class Job(NamedTuple):
     dictionary: Dictionary | None
     inline_id: bytes
     slot: int
+    is_measured: bool = False
+    """Whether `Encoded.psnrs` is asked for."""
 
 
 class Encoded(NamedTuple):
-    """A frame to be written."""
+    """A frame to be written.
+
+    mode: its name. psnrs: of each image in dB, infinite where it is exact; none if they were not asked for.
+    """
 
     slot: int
     payload: bytes
     keys: list[str | None]
+    mode: str
+    psnrs: list[float]
 
 
 class Lost(NamedTuple):
@@ -114,4 +125,21 @@ def _encode(job: Job) -> Encoded:
     payload = build_prefix(mode.code, job.entries, job.inline_id) + body
     payload = payload.ljust(limits.least_payload(n_pixels, len(job.entries)), b"\0")
     limits.check("payload_bytes", len(payload))
-    return Encoded(job.slot, payload, [entry.key for entry in job.entries])
+    psnrs = _measure(job, mode, body) if job.is_measured else []
+    return Encoded(job.slot, payload, [entry.key for entry in job.entries], job.mode, psnrs)
+
+
+def _measure(job: Job, mode: Mode, body: bytes) -> list[float]:
+    """Give the PSNR of each image as it will be decoded."""
+    if job.options.lossless:
+        return [math.inf] * len(job.images)
+    shapes = [entry.shape for entry in job.entries]
+    shown = mode.decode_frame(memoryview(body), shapes, job.dictionary, 0, len(shapes))
+    return [psnr_of(*pair) for pair in zip(job.images, shown, strict=True)]
+
+
+def psnr_of(image: Pixels, shown: Pixels) -> float:
+    """Give the PSNR in dB of an image as it is shown, over all samples; infinite where it is exact."""
+    difference = image.astype(np.int32) - shown
+    error = int(np.einsum("ijk,ijk->", difference, difference, dtype=np.int64))
+    return 10 * math.log10(255**2 * image.size / error) if error else math.inf

@@ -45,6 +45,8 @@ T = TypeVar("T")
 
 OnFailure = Callable[[list[str | None], TriptychError], None]
 """Takes the keys of a frame's images, and why the frame cannot be encoded."""
+OnEncoded = Callable[[str, list[str | None], list[float]], None]
+"""Takes a frame's mode, the keys of its images, and their PSNR in dB, infinite where they are exact."""
 
 
 @explain_options(EncodeOptions, threads=1)
@@ -117,6 +119,9 @@ class Writer:
     on_failure : callable
         Called with keys and an error where images cannot be encoded: these are left out, and nothing is
         raised. Where all are left out, `close` takes back what was not flushed.
+    on_encoded : callable
+        Called with the mode, keys and PSNRs of images when their frame was written. Measuring takes the time
+        of decoding images that are not known to be exact.
     chooser : triptych.modes.auto.Chooser
         Who chooses the panel of each image, for callers that know more of a collection than its next image.
     **options
@@ -138,6 +143,7 @@ class Writer:
         *,
         metadata: Mapping[str, Any] | None = None,
         on_failure: OnFailure | None = None,
+        on_encoded: OnEncoded | None = None,
         chooser: Chooser | None = None,
         **options: Unpack[EncodeOptions],
     ) -> None:
@@ -154,7 +160,7 @@ class Writer:
         self._chooser = chooser or Chooser(
             dataclasses.replace(self._options, executor=None), self._dictionary
         )
-        self._on_failure = on_failure
+        self._on_failure, self._on_encoded = on_failure, on_encoded
         self._pool: OrderedPool[Outcome] = OrderedPool(self._options.threads, self._options.executor)
         self._batch = Batch()
         self._is_first = True
@@ -390,7 +396,8 @@ class Writer:
                 return
             options = dataclasses.replace(options, target_size=options.target_size - around)
         self._is_first = False
-        job = Job(mode.name, batch.entries, batch.pixels, options, dictionary, inline_id, slot)
+        is_measured = self._on_encoded is not None
+        job = Job(mode.name, batch.entries, batch.pixels, options, dictionary, inline_id, slot, is_measured)
         for outcome in self._pool.submit(encode_frame, job):
             self._put(outcome)
         self._raise_lost()
@@ -407,7 +414,10 @@ class Writer:
         """Write a frame, and say what was left out of it, or note that to be raised."""
         if outcome.encoded is not None:
             self._n_frames += 1
-            self._guarded(self._part.add_images, *outcome.encoded)
+            slot, payload, keys, mode, psnrs = outcome.encoded
+            self._guarded(self._part.add_images, slot, payload, keys)
+            if self._on_encoded is not None:
+                self._on_encoded(mode, keys, psnrs)
         for lost in outcome.lost:
             if self._on_failure is None:
                 self._unsaid.append(lost)

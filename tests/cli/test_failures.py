@@ -280,7 +280,7 @@ def test_memory_runs_out(tmp_path, run, folder, monkeypatch):
     [
         ["nosuchverb"],
         ["encode"],
-        ["encode", "a.png"],
+        ["encode", "a.png", "b.png"],
         ["encode", "-o", "x.tych"],
         ["encode", "a.png", "-o", "x", "-q", "101"],
         ["encode", "a.png", "-o", "x", "-k", "0"],

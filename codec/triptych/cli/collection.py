@@ -26,6 +26,7 @@ from triptych.cli.pictures import UNREADABLE, Picture, Reading, limiting_pillow
 from triptych.errors import DictionaryMismatch, FormatError, TriptychError, Truncated
 
 if TYPE_CHECKING:
+    from triptych.cli.summary import Summary
     from triptych.dictionary import Dictionary
     from triptych.interop.engine import Engine
     from triptych.interop.pictures import Metadata
@@ -139,9 +140,10 @@ class Collection:
     """Inputs to be encoded into one stream, and what became of them.
 
     `target` is a path or stdout, `options` the Writer's without threads and executor, `engine` an address,
-    `about` the metadata of the stream, `chooser` what `weigh_collection` gave, if it was asked. A label is
-    the number of an image's directory among `classes`. A part (`is_part`) that no image gets into is an empty
-    stream, so that all parts can be joined; else there is no stream without images.
+    `about` the metadata of the stream, `chooser` what `weigh_collection` gave, if it was asked, `summary` who
+    is told what becomes of images. A label is the number of an image's directory among `classes`. A part
+    (`is_part`) that no image gets into is an empty stream, so that all parts can be joined; else there is no
+    stream without images.
     """
 
     inputs: Inputs
@@ -157,8 +159,11 @@ class Collection:
     about: dict[str, Any] | None = None
     chooser: Chooser | None = None
     classes: Sequence[str] | None = None
+    summary: Summary | None = None
+    is_quiet: bool = False
     failures: Failures = field(default_factory=Failures)
     n_written: int = 0
+    n_bytes: int = 0
     _next_lost: int = field(default=0, init=False)
 
     def encode(self) -> Meter:
@@ -170,7 +175,7 @@ class Collection:
                 from triptych.interop.engine import open_engine
 
                 engine = stack.enter_context(open_engine(self.engine))
-            meter = stack.enter_context(Meter(len(self.inputs)))
+            meter = stack.enter_context(Meter(len(self.inputs), is_quiet=self.is_quiet))
             reading = Reading(bool(self.options.get("lossless")), self.metadata)
             pictures = stack.enter_context(open_all(self.inputs, self.failures, self.threads, reading))
             writer: Writer | None = None
@@ -188,6 +193,7 @@ class Collection:
                     writer = writer or self._open_writer(engine)
                 if writer is not None and (self.n_written or self.is_part or not self.inputs):
                     writer.close()
+                    self.n_bytes = writer.size
                 self._tell_unsuited()
             except BaseException:
                 if self.resume and writer is not None:
@@ -210,6 +216,7 @@ class Collection:
                 append=self.append or self.resume,
                 metadata=self._news(),
                 on_failure=self._lose,
+                on_encoded=None if self.summary is None else self.summary.add_encoded,
                 threads=self.threads if engine is None else engine.n_threads,
                 executor=engine,
                 chooser=self.chooser,
@@ -247,6 +254,8 @@ class Collection:
 
         metadata: Metadata = picture.metadata if self.metadata else {}
         label = None if self.classes is None else bisect_left(self.classes, each.folder)
+        if self.summary is not None:  # before it may be written
+            self.summary.add_input(each, is_changed=bool(picture.changes))
         try:
             writer.write(picture.pixels, key=each.key or None, label=label, **metadata)
         except OF_IMAGES as error:

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 @contextmanager
-def cold_kernel_notice() -> Iterator[None]:
+def cold_kernel_notice(*, is_quiet: bool = False) -> Iterator[None]:
     """Say so, once, if kernels have to be compiled inside: numba reports it when its cache has none."""
     from triptych.warmup import on_compilation
 
@@ -23,7 +23,7 @@ def cold_kernel_notice() -> Iterator[None]:
 
     def tell() -> None:
         nonlocal told
-        if not told:
+        if not told and not is_quiet:
             told = True
             complain("compiling kernels, once; `triptych warmup` does it ahead")
 

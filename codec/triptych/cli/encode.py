@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +16,18 @@ from triptych.cli.failures import UsageFailure, naming
 from triptych.cli.inputs import Inputs, collect_images
 from triptych.cli.outputs import STDOUT, stream_target
 from triptych.cli.pictures import STDIN
+from triptych.cli.summary import Summary
 
 if TYPE_CHECKING:
     from triptych.dictionary import Dictionary
     from triptych.limits import Limits
 
+_STREAM_SUFFIX = ".tych"
+
 
 @click.command("encode")
 @click.argument("images", nargs=-1, metavar="IMAGE...")
-@click.option("-o", "--output", required=True, metavar="OUT.tych", help="The stream; - is stdout.")
+@click.option("-o", "--output", metavar="OUT.tych", help="The stream; - is stdout.")
 @opt.filelist_option
 @opt.force_option
 @click.option("--append", is_flag=True, help="Continue the stream at OUT.")
@@ -54,10 +58,12 @@ if TYPE_CHECKING:
 @click.option(
     "--metadata/--no-metadata", default=True, help="Carry EXIF, ICC, XMP and dpi over (the default)."
 )
+@click.option("--quiet", is_flag=True, help="Say nothing but what was lost, left out or failed.")
+@click.option("-v", "--verbose", is_flag=True, help="Say what became of each image, and of all; in JSON too.")
 @opt.json_option
 def encode_command(
     images: tuple[str, ...],
-    output: str,
+    output: str | None,
     filelist: str | None,
     force: bool,
     append: bool,
@@ -70,6 +76,8 @@ def encode_command(
     limits: Limits,
     threads: int,
     metadata: bool,
+    quiet: bool,
+    verbose: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -78,6 +86,9 @@ def encode_command(
     IMAGE is a file, a directory (the image files in it and below, sorted), a pattern, or - for stdin. Keys
     are file names without suffix, paths below a directory where one is given. A single image gets no key,
     unless with --append or --resume.
+
+    The stream is OUT.tych, or the last name where that ends in .tych. Of one file or directory that is named
+    alone, it is beside it: photo.png becomes photo.tych. A file that is there is not overwritten (--force).
 
     A run with --resume can be stopped in any way, and called again: images whose keys the stream has are
     skipped. Call it with the same inputs: keys are as short as the inputs allow, so with other inputs an
@@ -98,8 +109,12 @@ def encode_command(
     it lies in, among the names of all that inputs lie in, sorted. The names are in the stream's metadata, as
     "classes".
     """
+    if output is None:
+        images, output = _find_output(images, has_list=filelist is not None)
     if as_json and output == STDOUT:
         raise UsageFailure("--json and -o - both write to stdout")
+    if quiet and verbose:
+        raise UsageFailure("--quiet and --verbose contradict each other")
     if resume:
         for given, name in ((append, "--append"), (force, "--force"), (output == STDOUT, "-o -")):
             if given:
@@ -111,7 +126,9 @@ def encode_command(
     if len(inputs) > 1 and options["target_size"] is not None and options["frame_images"] is not None:
         raise UsageFailure("--frame-images: with --target-size, each image has a frame of its own")
     given_options = opt.given_options(limits=limits, **options)
-    with cold_kernel_notice(), naming("stdout" if output == STDOUT else output):
+    is_told = not quiet and (verbose or sys.stderr.isatty())
+    summary = Summary(is_verbose=verbose) if is_told else None
+    with cold_kernel_notice(is_quiet=quiet), naming("stdout" if output == STDOUT else output):
         from triptych.options import make_options
 
         make_options(given_options)  # usage errors come before work
@@ -140,6 +157,8 @@ def encode_command(
             about=about,
             chooser=chooser,
             classes=classes,
+            summary=summary,
+            is_quiet=quiet,
         )
         meter = job.encode()
     if as_json:
@@ -147,8 +166,21 @@ def encode_command(
         report |= {"failed": job.failures.names} | meter.figures(job.n_written)
         if Path(output).is_file() and (job.n_written or job.is_part or not job.failures.names):
             report["bytes"] = Path(output).stat().st_size
-        print_json(report)
+        print_json(report | (summary.figures() if summary is not None else {}))
+    if summary is not None and job.n_written:
+        click.echo(summary.line("stdout" if output == STDOUT else output, job.n_bytes), err=True)
     job.failures.exit(job.n_written)
+
+
+def _find_output(images: tuple[str, ...], *, has_list: bool) -> tuple[tuple[str, ...], str]:
+    """Give the inputs and the output where no -o says it."""
+    if images and images[-1].lower().endswith(_STREAM_SUFFIX) and (len(images) > 1 or has_list):
+        return images[:-1], images[-1]
+    if len(images) == 1 and not has_list and os.path.exists(images[0]):
+        path = Path(os.path.abspath(images[0]) if os.path.isdir(images[0]) else images[0])
+        name = path.name if path.is_dir() else path.stem
+        return images, str(path.with_name(name + _STREAM_SUFFIX))
+    raise UsageFailure("name the stream: -o OUT.tych, or OUT.tych as the last name")
 
 
 def _load(dictionary: str | None) -> Dictionary | None:

@@ -18,13 +18,15 @@ class Meter:
     ----------
     total : int
         Images that there will be, failures among them.
+    is_quiet : bool
+        No bar.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, *, is_quiet: bool = False) -> None:
         self.pixel_bytes = 0
         self._begin = time.perf_counter()
         self._bar: Any = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not is_quiet:
             from tqdm import tqdm
 
             self._bar = tqdm(unit=" images", total=total, file=sys.stderr, leave=False, delay=0.3)
