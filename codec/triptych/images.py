@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -89,6 +89,49 @@ def as_pixels(image: Any) -> Pixels:
     if 0 in array.shape:
         raise InvalidImage(f"an image has at least one pixel, not shape {array.shape}")
     return np.ascontiguousarray(array)
+
+
+def split_pictures(images: Any) -> Iterable[Any]:
+    """Return the pictures of a collection one by one, where it may be one array or one Pillow image.
+
+    Parameters
+    ----------
+    images
+        An iterable of pictures; or one array of them, by its shape: (height, width) and (height, width, 1 to
+        4) are one picture, other arrays of 3 axes grey pictures (n, height, width), and of 4 axes n pictures.
+
+    Raises
+    ------
+    InvalidImage
+        An array of another number of axes; or (2 to 4, height, width), which may be that many grey pictures
+        or one whose channels come first.
+
+    Examples
+    --------
+    >>> len(list(split_pictures(np.zeros((9, 8, 3), np.uint8))))
+    1
+    >>> len(list(split_pictures(np.zeros((9, 8, 8), np.uint8))))
+    9
+    """
+    if isinstance(images, memoryview):
+        images = np.asarray(images)  # as its own parts cannot be taken
+    shape = getattr(images, "shape", None)
+    if shape is None and hasattr(images, "__array_interface__"):
+        return (images,)  # a Pillow image
+    if not isinstance(shape, tuple) or getattr(getattr(images, "dtype", None), "kind", "") == "O":
+        return cast("Iterable[Any]", images)
+    if len(shape) == 2 or (len(shape) == 3 and 1 <= shape[2] <= len(MODES)):
+        return (images,)
+    if len(shape) not in (3, 4):
+        raise InvalidImage(
+            f"one array of shape {shape} is no collection: give (n, height, width, channels), or a list"
+        )
+    if len(shape) == 3 and 2 <= shape[0] <= len(MODES):
+        raise InvalidImage(
+            f"one array of shape {shape} may be {shape[0]} grey pictures: give list(images); or one whose "
+            "channels come first: give [images.transpose(1, 2, 0)]"
+        )
+    return cast("Iterable[Any]", images)
 
 
 def order_hint(shape: tuple[int, ...]) -> str:

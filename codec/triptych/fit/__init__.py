@@ -20,7 +20,7 @@ import numpy as np
 from triptych.callables import make_callable
 from triptych.dictionary import Dictionary, DictionaryLike, resolve_dictionary
 from triptych.errors import ExtraMissing, InvalidImage, InvalidOption
-from triptych.images import MODES, Pixels, Shape, as_pixels
+from triptych.images import MODES, Pixels, Shape, as_pixels, split_pictures
 from triptych.keywords import (
     FitComponentsOptions,
     FitMode,
@@ -90,7 +90,10 @@ def fit(
         `"ae"`: networks, trained for the least bits and squared error. `"gan"`: a second, more realistic
         decoder for the networks of `dictionary`.
     images : iterable
-        Anything `Writer.write` takes; read once, and for networks held in memory.
+        Anything `Writer.write` takes; read once, and for networks held in memory. One picture is one: a
+        Pillow image, or an array of shape (height, width) or (height, width, 1 to 4). Other arrays of 3 axes
+        are grey pictures (n, height, width), those of 4 axes n pictures (n, height, width, channels). Give
+        one picture of many bands as `[cube]`.
     dictionary : Dictionary, path, id or name
         For `"gan"`: what `fit("ae", ...)` gave. For `"ae"`: networks to train further.
     core_seconds : float
@@ -116,7 +119,7 @@ def fit(
     InvalidOption
         No such mode, or a wrong option.
     InvalidImage
-        No image at all, or something that is none.
+        No image at all, something that is none, or one array that may be several pictures or one.
     """
     checked = make_options(options)
     if mode == "ae" or mode == "gan":
@@ -188,13 +191,13 @@ class CollectionStatistics:
 
     Examples
     --------
-    >>> images = np.arange(8 * 4 * 4, dtype=np.uint8).reshape(8, 4, 4)
+    >>> images = np.arange(10 * 4 * 6, dtype=np.uint8).reshape(10, 4, 6)
     >>> one, other = CollectionStatistics("kmeans"), CollectionStatistics("kmeans")
     >>> one.update(images[:5])
     >>> other.update(images[5:])
     >>> one.merge(CollectionStatistics.from_bytes(other.to_bytes()))
     >>> one.n_images, one.fit(n_colors=4) == fit("kmeans", images, n_colors=4)
-    (8, True)
+    (10, True)
     """
 
     def __init__(self, mode: MergeableMode) -> None:
@@ -223,7 +226,7 @@ class CollectionStatistics:
         Parameters
         ----------
         images : iterable
-            Anything `Writer.write` takes; read once. For PCA of one shape, or of one number of bands.
+            As in `triptych.fit`; read once. For PCA of one shape, or of one number of bands.
         threads, executor, limits
             See `triptych.options.Options`.
 
@@ -343,7 +346,7 @@ def _begin(mode: str, shape: Shape, whole: bool = False) -> State:
 
 
 def _pixels_of(images: Iterable[Any], options: Options) -> Iterator[Pixels]:
-    for image in images:
+    for image in split_pictures(images):
         pixels = as_pixels(image)
         options.limits.check("pixels_per_image", Shape(*pixels.shape).pixels)
         yield pixels
