@@ -52,7 +52,8 @@ class Options:
     lossless : bool
         Exact, or an error.
     variance : float or None
-        Share of the variance that PCA keeps, above 0 and up to 1.
+        Share of the variance that PCA keeps, above 0 and up to 1; where a collection is as likely as its
+        mirror image, that of both together.
     n_components : int or None
         Number of PCA components.
     tune : {"visual", "psnr"}

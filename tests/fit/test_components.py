@@ -139,6 +139,36 @@ def test_a_mirror_symmetric_collection_is_seen():
     assert not is_mirror_symmetric(lopsided)
 
 
+def test_few_factors_are_not_taken_for_symmetry():
+    """Where components hold all that there is, what is left over is rounding and tells nothing."""
+    lopsided = make_collection(3, 400, Shape(4, 4, 1), n_factors=2)
+    lopsided[:, :, :2] = 7
+    assert not is_mirror_symmetric(lopsided)
+    assert not is_mirror_symmetric(lopsided[:, ::-1, ::-1])
+
+
+@pytest.mark.parametrize("variance", [0.95, 0.98])
+@pytest.mark.parametrize("name", ["digits", "some digits", "factors", "mirrored"])
+def test_counts_are_those_of_scikit_learn(name, variance):
+    """Of images that are as likely as their mirror images: the counts of both together."""
+    datasets = pytest.importorskip("sklearn.datasets")
+    PCA = pytest.importorskip("sklearn.decomposition").PCA
+    images = np.rint(datasets.load_digits().images * (255 / 16)).astype(np.uint8)[..., None]
+    if name == "some digits":
+        images = images[:300]
+    elif name != "digits":
+        images = make_collection(3, 400, Shape(8, 8, 3), n_factors=40, symmetric=name == "mirrored")
+        if name == "factors":
+            images[:, :, :3] //= 4
+    book = fit(images, variance=variance)
+    rows = np.concatenate([images, images[:, :, ::-1]]) if name == "mirrored" else images
+    expected = PCA(variance, svd_solver="full").fit(rows.reshape(len(rows), -1).astype(float)).n_components_
+    assert book.mirrored == (name == "mirrored")
+    assert book.n_components == expected
+    if name == "digits":
+        assert expected == {0.95: 29, 0.98: 37}[variance]
+
+
 def test_variance_and_ratio():
     images = make_collection(5, 200, Shape(6, 6, 1))
     counts = [fit(images, variance=share).n_components for share in (0.5, 0.9, 0.98, 1.0)]

@@ -17,6 +17,8 @@ from triptych.images import Pixels, Shape
 Parities = npt.NDArray[np.uint8]
 
 LEAST_MIRROR_IMAGES = 64
+_JUDGED_SHARE = 0.98
+"""Components that hold so much of the variance tell whether a collection is mirror-symmetric."""
 WHOLE = 1536
 """Matrices up to this side are decomposed whole; of larger ones, the leading part."""
 
@@ -28,16 +30,20 @@ def is_mirror_symmetric(images: Pixels) -> bool:
         return False
     seen = images[: 2 * n_rows : 2]
     unseen = images[1 : 2 * n_rows : 2].reshape(n_rows, -1).astype(np.float64)
-    left_over = []
+    left_over: list[float] = []
+    n = min(64, n_rows // 4)
     for rows in (seen, np.concatenate([seen, seen[:, :, ::-1]])):
         flat = rows.reshape(len(rows), -1).astype(np.float64)
         mean = flat.mean(axis=0)
         flat -= mean
-        _, vectors = np.linalg.eigh(flat @ flat.T)
-        basis, _ = np.linalg.qr(flat.T @ vectors[:, : -1 - min(64, n_rows // 4) : -1])
+        values, vectors = np.linalg.eigh(flat @ flat.T)
+        if not left_over:
+            # So few that something is left over: of all components nothing is, and rounding would decide.
+            n = min(n, 1 + int(np.searchsorted(values[::-1].cumsum(), _JUDGED_SHARE * values.sum())))
+        basis, _ = np.linalg.qr(flat.T @ vectors[:, : -1 - n : -1])
         scores = (unseen - mean) @ basis
-        left_over.append(((unseen - mean) ** 2).sum() - (scores**2).sum())
-    return bool(left_over[1] <= left_over[0])
+        left_over.append(float(((unseen - mean) ** 2).sum() - (scores**2).sum()))
+    return left_over[1] <= left_over[0]
 
 
 class Spectrum:
