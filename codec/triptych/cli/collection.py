@@ -89,8 +89,10 @@ def weigh_collection(
     return Chooser(made, None, weighed), {"auto": why}
 
 
-def select_inputs(inputs: Inputs, shard: tuple[int, int] | None, resumed: str | None) -> tuple[Inputs, int]:
-    """Give the inputs of a shard that the stream to be resumed has not, and how many it has.
+def select_inputs(
+    inputs: Inputs, shard: tuple[int, int] | None, resumed: str | None
+) -> tuple[Inputs, int, Counter[str]]:
+    """Give the inputs of a shard that the stream to be resumed has not, how many it has, and its other keys.
 
     A shard (i, n) is the i-th of n runs of the inputs, from 1. A key that several inputs share is left out as
     often as the stream has it.
@@ -99,7 +101,7 @@ def select_inputs(inputs: Inputs, shard: tuple[int, int] | None, resumed: str | 
         number, count = shard
         inputs = inputs[len(inputs) * (number - 1) // count : len(inputs) * number // count]
     if resumed is None:
-        return inputs, 0
+        return inputs, 0, Counter()
     left = Counter(_keys_of(resumed, inputs.limits))
 
     def is_new(key: str) -> bool:
@@ -109,7 +111,7 @@ def select_inputs(inputs: Inputs, shard: tuple[int, int] | None, resumed: str | 
         return False
 
     new = inputs.select(is_new)
-    return new, len(inputs) - len(new)
+    return new, len(inputs) - len(new), left
 
 
 def _keys_of(stream: str, limits: Limits) -> list[str]:
@@ -143,7 +145,8 @@ class Collection:
     `about` the metadata of the stream, `chooser` what `weigh_collection` gave, if it was asked, `summary` who
     is told what becomes of images. A label is the number of an image's directory among `classes`. A part
     (`is_part`) that no image gets into is an empty stream, so that all parts can be joined; else there is no
-    stream without images.
+    stream without images. With `all_frames` each image of a file has a key of its own, and those that are
+    among `stored` are skipped.
     """
 
     inputs: Inputs
@@ -152,6 +155,7 @@ class Collection:
     dictionary: Dictionary | None
     threads: int = 0
     metadata: bool = True
+    all_frames: bool = False
     append: bool = False
     resume: bool = False
     is_part: bool = False
@@ -162,7 +166,9 @@ class Collection:
     summary: Summary | None = None
     is_quiet: bool = False
     failures: Failures = field(default_factory=Failures)
+    stored: Counter[str] = field(default_factory=Counter)
     n_written: int = 0
+    n_skipped: int = 0
     n_bytes: int = 0
     _next_lost: int = field(default=0, init=False)
 
@@ -175,12 +181,17 @@ class Collection:
                 from triptych.interop.engine import open_engine
 
                 engine = stack.enter_context(open_engine(self.engine))
-            meter = stack.enter_context(Meter(len(self.inputs), is_quiet=self.is_quiet))
-            reading = Reading(bool(self.options.get("lossless")), self.metadata)
+            total = None if self.all_frames else len(self.inputs)
+            meter = stack.enter_context(Meter(total, is_quiet=self.is_quiet))
+            reading = Reading(bool(self.options.get("lossless")), self.metadata, self.all_frames)
             pictures = stack.enter_context(open_all(self.inputs, self.failures, self.threads, reading))
             writer: Writer | None = None
             try:
                 for each, picture in pictures:
+                    if self.stored[each.key] > 0:
+                        self.stored[each.key] -= 1
+                        self.n_skipped += 1
+                        continue
                     # Only now, so that nothing is written where no image can be read.
                     writer = writer or self._open_writer(engine)
                     self._write(writer, each, picture)
@@ -257,7 +268,7 @@ class Collection:
         if self.summary is not None:  # before it may be written
             self.summary.add_input(each, is_changed=bool(picture.changes))
         try:
-            writer.write(picture.pixels, key=each.key or None, label=label, **metadata)
+            writer.write(picture.pixels, key=each.key or None, label=label, **metadata, **picture.timing)
         except OF_IMAGES as error:
             self.failures.add(each.name, error)
         except DictionaryMismatch as error:
@@ -279,6 +290,13 @@ class Collection:
         """Count the images of a frame that was to be written, and is not."""
         self.n_written -= len(keys)
         for key in keys:  # in the order of the inputs, so that none is looked at twice
-            number = self.inputs.find(key or "", self._next_lost)
-            self._next_lost = number + 1
-            self.failures.add(self.inputs[number].name, error)
+            number, frame = self._find(key or "")
+            self._next_lost = number + (frame == 0)
+            self.failures.add(self.inputs[number]._replace(frame=frame).name, error)
+
+    def _find(self, key: str) -> tuple[int, int]:
+        """Give the number of the input that has a key, and of its frame, if the key is that of one."""
+        with suppress(ValueError):
+            return self.inputs.find(key, self._next_lost), 0
+        source, _, frame = key.rpartition("/")
+        return self.inputs.find(source, self._next_lost), int(frame)

@@ -30,6 +30,7 @@ _STREAM_SUFFIX = ".tych"
 @click.option("-o", "--output", metavar="OUT.tych", help="The stream; - is stdout.")
 @opt.filelist_option
 @opt.force_option
+@opt.all_frames_option
 @click.option("--append", is_flag=True, help="Continue the stream at OUT.")
 @click.option("--resume", is_flag=True, help="Continue the stream at OUT, and skip images that it has.")
 @click.option("--shard", type=opt.parse_shard, metavar="I/N", help="Only the I-th of N runs of the inputs.")
@@ -66,6 +67,7 @@ def encode_command(
     output: str | None,
     filelist: str | None,
     force: bool,
+    all_frames: bool,
     append: bool,
     resume: bool,
     shard: tuple[int, int] | None,
@@ -85,7 +87,11 @@ def encode_command(
 
     IMAGE is a file, a directory (the image files in it and below, sorted), a pattern, or - for stdin. Keys
     are file names without suffix, paths below a directory where one is given. A single image gets no key,
-    unless with --append or --resume.
+    unless with --append, --resume or --all-frames.
+
+    With --all-frames each frame of an animation, page of a TIFF or size of an icon is an image, with the key
+    NAME/0001 for the first one of NAME.gif, NAME/0002 for the next; frames are whole pictures, and keep their
+    times. `triptych decode` makes animations of them again.
 
     The stream is OUT.tych, or the last name where that ends in .tych. Of one file or directory that is named
     alone, it is beside it: photo.png becomes photo.tych. A file that is there is not overwritten (--force).
@@ -120,7 +126,8 @@ def encode_command(
             if given:
                 raise UsageFailure(f"--resume continues the stream at OUT, and does not go with {name}")
     inputs = collect_images(images, filelist, limits)
-    if len(inputs) == 1 and not (append or resume or os.path.isdir(images[0] if images else "")):
+    is_named = append or resume or (all_frames and inputs[0].path != STDIN)
+    if len(inputs) == 1 and not (is_named or os.path.isdir(images[0] if images else "")):
         inputs = Inputs([inputs[0].path], [""], limits)
     target = stream_target(output, force or resume, append=append)
     if len(inputs) > 1 and options["target_size"] is not None and options["frame_images"] is not None:
@@ -142,7 +149,7 @@ def encode_command(
             if any(each.path == STDIN for each in inputs):
                 raise UsageFailure("--label-folders: stdin lies in no folder")
             classes = inputs.folders()
-        inputs, n_skipped = select_inputs(inputs, shard, output if resume else None)
+        inputs, n_skipped, stored = select_inputs(inputs, shard, output if resume else None)
         job = Collection(
             inputs,
             target,
@@ -150,6 +157,7 @@ def encode_command(
             book,
             threads=threads,
             metadata=metadata,
+            all_frames=all_frames,
             append=append,
             resume=resume,
             is_part=shard is not None,
@@ -157,12 +165,18 @@ def encode_command(
             about=about,
             chooser=chooser,
             classes=classes,
+            stored=stored,
             summary=summary,
             is_quiet=quiet,
         )
         meter = job.encode()
     if as_json:
-        report: dict[str, Any] = {"output": output, "images": job.n_written, "skipped": n_skipped}
+        report: dict[str, Any] = {
+            "output": output,
+            "images": job.n_written,
+            "skipped": n_skipped + job.n_skipped,
+        }
+        report |= {"frames_left_out": job.failures.frames_left_out}
         report |= {"failed": job.failures.names} | meter.figures(job.n_written)
         if Path(output).is_file() and (job.n_written or job.is_part or not job.failures.names):
             report["bytes"] = Path(output).stat().st_size

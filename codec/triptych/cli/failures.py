@@ -131,6 +131,7 @@ class Failures:
     def __init__(self) -> None:
         self.names: list[str] = []
         self.notes = Notes()
+        self.frames_left_out = 0
         self._codes: set[int] = set()
 
     def add(self, name: str, error: BaseException) -> None:
@@ -138,6 +139,13 @@ class Failures:
         self.names.append(name)
         self._codes.add(exit_code(error))
         complain(f"{name}: {cause(error)}")
+
+    def leave_out_frames(self, name: str, count: int) -> None:
+        """Note that of a file of several images only the first is read."""
+        self.frames_left_out += count
+        self.notes.add(
+            name, "only the first frame is read; --all-frames reads all", f"it has {count + 1} frames"
+        )
 
     def exit(self, n_good: int) -> None:
         """End the verb with 1 if some inputs failed; with the cause's own code where none was good."""

@@ -18,7 +18,7 @@ from triptych.cli.console import cold_kernel_notice, plural, print_json, progres
 from triptych.cli.failures import CommandError, Failures, UsageFailure, naming
 from triptych.cli.inputs import Input, Inputs, collect_images, open_all
 from triptych.cli.outputs import STDOUT, stream_target
-from triptych.cli.pictures import STDIN, Picture
+from triptych.cli.pictures import STDIN, Picture, Reading
 from triptych.errors import InvalidImage
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ _MODES_OF = (
 @click.option("-o", "--output", required=True, metavar="BOOK.tych", help="The dictionary; - is stdout.")
 @opt.filelist_option
 @opt.force_option
+@opt.all_frames_option
 @click.option("--stats-only", is_flag=True, help="kmeans, pca: write statistics of the images, to be merged.")
 @click.option("--merge", is_flag=True, help="IMAGE are files that --stats-only wrote, in order.")
 @click.option(
@@ -88,6 +89,7 @@ def fit_command(
     output: str,
     filelist: str | None,
     force: bool,
+    all_frames: bool,
     stats_only: bool,
     merge: bool,
     shard: tuple[int, int] | None,
@@ -134,7 +136,7 @@ def fit_command(
             raise UsageFailure("--merge: name files that --stats-only wrote")
     inputs = Inputs([], [])
     if not merge:
-        inputs, _ = select_inputs(collect_images(images, filelist, limits), shard, None)
+        inputs, *_ = select_inputs(collect_images(images, filelist, limits), shard, None)
     target = stream_target(output, force)
     from triptych.fit import CollectionStatistics, fit
     from triptych.options import make_options
@@ -150,7 +152,7 @@ def fit_command(
 
     def pixels(loaded: Iterable[tuple[Input, Picture]]) -> Iterator[Pixels]:
         nonlocal n_good, taken
-        for each, picture in progress(loaded, "images", len(inputs)):
+        for each, picture in progress(loaded, "images", None if all_frames else len(inputs)):
             n_good, taken = n_good + 1, each.name
             yield picture.pixels
         taken = None
@@ -159,7 +161,7 @@ def fit_command(
         cold_kernel_notice(),
         naming(output),
         _workers(engine, threads) as workers,
-        open_all(inputs, failures, threads) as loaded,
+        open_all(inputs, failures, threads, Reading(all_frames=all_frames)) as loaded,
     ):
         pictures: Iterator[Pixels] = pixels(loaded)
         if inputs:

@@ -19,7 +19,16 @@ from pathlib import Path
 from typing import NamedTuple, overload
 
 from triptych.cli.failures import Failures, UsageFailure, complain, naming
-from triptych.cli.pictures import AS_GIVEN, STDIN, UNREADABLE, Picture, Reading, limiting_pillow, read_picture
+from triptych.cli.pictures import (
+    AS_GIVEN,
+    STDIN,
+    UNREADABLE,
+    Picture,
+    Reading,
+    limiting_pillow,
+    read_picture,
+    read_pictures,
+)
 from triptych.limits import DEFAULT, Limits
 
 _IMAGE_NAME = re.compile(
@@ -39,11 +48,17 @@ class Input(NamedTuple):
     path: str
     key: str
     limits: Limits
+    frame: int = 0
 
     @property
     def name(self) -> str:
         """How messages call it."""
-        return "stdin" if self.path == STDIN else self.path
+        name = "stdin" if self.path == STDIN else self.path
+        return f"{name} (frame {self.frame})" if self.frame else name
+
+    def of_frame(self, number: int) -> Input:
+        """Return one of the file's several images, from 1, by a key of its own."""
+        return self._replace(key=f"{self.key}/{number:04}".removeprefix("/"), frame=number)
 
     @property
     def folder(self) -> str:
@@ -208,6 +223,9 @@ def open_all(
 ) -> Iterator[Iterator[tuple[Input, Picture]]]:
     """Read images, in order; those that cannot be read go to `failures`, and what was changed to its notes.
 
+    Of a file of several images the first is read, or with `all_frames` each as an input of its own: after the
+    first, one at a time as they are asked for.
+
     Up to two images a thread are read before they are asked for; with one thread none, and no thread is
     started. Pillow has its own limit again at the end of the block: the generator would give it back whenever
     the collector finds it, perhaps while others read.
@@ -227,19 +245,34 @@ def _load_all(
 ) -> Generator[tuple[Input, Picture]]:
     from triptych.parallel import ordered_map
 
-    for each, result in ordered_map(partial(_try_load, reading), inputs, threads):
-        if not isinstance(result, Picture):
-            failures.add(each.name, result)
-            continue
-        if result.n_frames > 1:
-            complain(f"{each.name}: has {result.n_frames} frames, and only the first is read")
-        for change in result.changes:
-            failures.notes.add(each.name, *change)
-        yield each, result
+    for source, first, others in ordered_map(partial(_try_load, reading), inputs, threads):
+        result, name = first, source.name
+        while isinstance(result, Picture):
+            number, n_frames = result.frame, result.n_frames
+            if n_frames > 1 and not number:
+                failures.leave_out_frames(source.name, n_frames - 1)
+            for change in result.changes:
+                failures.notes.add(source.name, *change)
+            yield source.of_frame(number) if number else source, result
+            result, name = (
+                _try_next(others),
+                f"{source.name} (frame {number + 1} of {n_frames} and all after it)",
+            )
+        if result is not None:
+            failures.add(name, result)
 
 
-def _try_load(reading: Reading, each: Input) -> tuple[Input, Picture | Exception]:
+def _try_load(reading: Reading, each: Input) -> tuple[Input, Picture | Exception | None, Generator[Picture]]:
+    pictures = read_pictures(each.path, each.limits, reading)
+    first = _try_next(pictures)
+    if isinstance(first, Picture) and not first.frame:
+        pictures.close()  # nothing follows, and the file need not stay open
+    return each, first, pictures
+
+
+def _try_next(pictures: Generator[Picture]) -> Picture | Exception | None:
+    """Give the next image of a file, or why it cannot be read; None where there is none."""
     try:
-        return each, each.load(reading)
+        return next(pictures, None)
     except UNREADABLE as error:
-        return each, error
+        return error

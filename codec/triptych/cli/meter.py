@@ -16,13 +16,13 @@ class Meter:
 
     Parameters
     ----------
-    total : int
-        Images that there will be, failures among them.
+    total : int or None
+        Images that there will be, failures among them, if that is known.
     is_quiet : bool
         No bar.
     """
 
-    def __init__(self, total: int, *, is_quiet: bool = False) -> None:
+    def __init__(self, total: int | None, *, is_quiet: bool = False) -> None:
         self.pixel_bytes = 0
         self._begin = time.perf_counter()
         self._bar: Any = None

@@ -78,6 +78,9 @@ limits_option = click.option(
     default=str(DEFAULT.pixels_per_image),
     help="Refuse larger images, and streams that hold some; 200M is 200 million. The default is 89M.",
 )
+all_frames_option = click.option(
+    "--all-frames", is_flag=True, help="All frames, pages or sizes of a file, not its first image alone."
+)
 filelist_option = click.option(
     "--filelist", type=click.Path(), metavar="F", help="Read names of inputs from F, one a line; - is stdin."
 )

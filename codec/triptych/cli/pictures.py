@@ -1,4 +1,4 @@
-"""One picture from a file: its pixels, what goes with them, and in words what was changed on the way.
+"""Pictures from a file: their pixels, what goes with them, and in words what was changed on the way.
 
 Files are read with Pillow, or with numpy where their names end in .npy.
 """
@@ -9,8 +9,8 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from triptych.errors import EncodeError, InvalidImage, LimitExceeded
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from triptych.images import Pixels
-    from triptych.interop.conversion import Change
+    from triptych.interop.animation import Timing
+    from triptych.interop.conversion import Change, Facts
     from triptych.interop.pictures import Metadata
 
 STDIN = "-"
@@ -31,26 +32,39 @@ _ARRAY_SUFFIX = ".npy"
 
 
 class Reading(NamedTuple):
-    """How pictures are read: exact ones only (`--lossless`), and with their metadata or without."""
+    """How pictures are read: exact ones only (`--lossless`), with metadata or without, all of a file."""
 
     exact: bool = False
     metadata: bool = True
+    all_frames: bool = False
 
 
 AS_GIVEN = Reading()
 
 
 class Picture(NamedTuple):
-    """An image read from a file; `metadata` holds what `read_metadata` finds."""
+    """An image read from a file; `metadata` holds what `read_metadata` finds.
+
+    A file may have several (`n_frames`): frames of an animation, pages, sizes of an icon. `frame` is the
+    number of this one, from 1, where all of them are read.
+    """
 
     pixels: Pixels
     metadata: Metadata
     n_frames: int = 1
     changes: tuple[Change, ...] = ()
+    timing: Timing = {}  # noqa: RUF012  # nothing writes into it
+    frame: int = 0
 
 
 def read_picture(path: str, limits: Limits, reading: Reading = AS_GIVEN) -> Picture:
-    """Read an image; the first frame, where there are several.
+    """Read an image, the first one of a file: see `read_pictures`."""
+    with closing(read_pictures(path, limits, reading)) as pictures:
+        return next(pictures)
+
+
+def read_pictures(path: str, limits: Limits, reading: Reading) -> Generator[Picture]:
+    """Read the first image of a file, or all, one at a time; what an icon has is sizes, the largest first.
 
     Raises
     ------
@@ -60,7 +74,8 @@ def read_picture(path: str, limits: Limits, reading: Reading = AS_GIVEN) -> Pict
     from PIL import Image, UnidentifiedImageError
 
     if path.lower().endswith(_ARRAY_SUFFIX):
-        return Picture(_load_array(path, limits), {})
+        yield Picture(_load_array(path, limits), {})
+        return
     source: str | IO[bytes] = path
     if path == STDIN:
         source = io.BytesIO(sys.stdin.buffer.read())
@@ -70,7 +85,7 @@ def read_picture(path: str, limits: Limits, reading: Reading = AS_GIVEN) -> Pict
     try:
         with Image.open(source) as image:
             limits.check("pixels_per_image", image.width * image.height)
-            return _take(image, reading)
+            yield from _take_all(image, limits, reading)
     except UnidentifiedImageError:
         raise InvalidImage("not an image that Pillow reads") from None
     except Image.DecompressionBombError as error:
@@ -82,19 +97,38 @@ def read_picture(path: str, limits: Limits, reading: Reading = AS_GIVEN) -> Pict
         raise InvalidImage(f"cannot be read: {str(error) or type(error).__name__}") from error
 
 
-def _take(image: Image.Image, reading: Reading) -> Picture:
+def _take_all(image: Image.Image, limits: Limits, reading: Reading) -> Iterator[Picture]:
+    from triptych.interop.animation import count_frames, iterate_frames, time_frames
+    from triptych.interop.conversion import look_at_file
+
+    n_frames = count_frames(image)
+    if n_frames == 1 or not reading.all_frames:
+        yield _take(image, look_at_file(image), reading)._replace(n_frames=n_frames)
+        return
+    facts: list[Facts] = []
+
+    def looked_at() -> Iterator[Image.Image]:
+        for frame in iterate_frames(image):
+            limits.check("pixels_per_image", frame.width * frame.height)
+            facts.append(look_at_file(frame))
+            yield frame
+
+    for number, (frame, timing) in enumerate(time_frames(looked_at()), 1):
+        picture = _take(frame, facts.pop(), reading)
+        yield picture._replace(n_frames=n_frames, timing=timing, frame=number)
+
+
+def _take(image: Image.Image, facts: Facts, reading: Reading) -> Picture:
     from triptych.images import as_pixels
-    from triptych.interop.conversion import convert, look_at_file
+    from triptych.interop.conversion import convert
     from triptych.interop.pictures import read_metadata
 
-    n_frames = getattr(image, "n_frames", 1)
-    facts = look_at_file(image)
     plain, changes = convert(image, facts)
     if reading.exact and changes:
         raise InvalidImage(
             f"--lossless: {changes[0].text}; without --lossless the picture is stored so, and a line says it"
         )
-    return Picture(as_pixels(plain), read_metadata(plain), n_frames, tuple(changes))
+    return Picture(as_pixels(plain), read_metadata(plain), changes=tuple(changes))
 
 
 def _load_array(path: str, limits: Limits) -> Pixels:

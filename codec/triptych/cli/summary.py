@@ -49,7 +49,7 @@ class Summary:
             self._shown.append(_Shown(each.name, mode, psnr))
             if each.path == STDIN or not os.path.isfile(each.path):
                 self._n_bytes = None  # not known
-            elif self._n_bytes is not None:
+            elif self._n_bytes is not None and each.frame <= 1:  # a file of many frames counts once
                 self._n_bytes += os.path.getsize(each.path)
             if self._is_verbose:
                 click.echo(f"{each.name}: {mode}, {_quality(psnr)}", err=True)
