@@ -16,10 +16,13 @@ import torch
 import triptych as tp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from smallnet import small_network
 from strategies import Record, write_stream
 from torch.utils.data import DataLoader, Subset
 from triptych.errors import ChecksumMismatch, DictionaryMismatch, FormatError, InvalidOption, LimitExceeded
+from triptych.images import MODES
+from triptych.interop.colors import convert
 from triptych.interop.shards import Plan, Stretch, skip_images, take_turns, walk_windows
 from triptych.interop.torch import LatentDataset, TriptychDataset, TriptychIterableDataset
 from triptych.networks.device import Replayed, bucket_of
@@ -418,6 +421,192 @@ class TestIterable:
         assert list(loader(TriptychDataset(write_stream([])))) == []
 
 
+class TestModes:
+    """Collections of several modes, as photographs with some grey ones among them."""
+
+    kinds = pytest.mark.parametrize("kind", [TriptychDataset, TriptychIterableDataset])
+
+    def images(self):
+        rng = np.random.default_rng(0)
+        shapes = [(4, 5, *((channels,) if channels > 1 else ())) for channels in (3, 1, 4, 2, 3, 1)]
+        return [rng.integers(0, 256, shape, np.uint8) for shape in shapes]
+
+    @given(st.sampled_from(MODES), st.sampled_from(MODES), st.integers(0, 2**32 - 1))
+    @settings(max_examples=60)
+    def test_conversion_is_pillows(self, given_mode, mode, seed):
+        channels = MODES.index(given_mode) + 1
+        pixels = np.random.default_rng(seed).integers(0, 256, (7, 5, channels), np.uint8)
+        pixels = pixels[:, :, 0] if channels == 1 else pixels
+        converted = convert(pixels, mode)
+        expected = np.asarray(Image.fromarray(pixels, given_mode).convert(mode))
+        assert converted.dtype == np.uint8
+        assert converted.flags.c_contiguous
+        np.testing.assert_array_equal(converted, expected)
+
+    @kinds
+    @pytest.mark.parametrize("workers", [0, 2])
+    @pytest.mark.parametrize("mode", MODES)
+    def test_every_batch_is_stacked(self, kind, mode, workers):
+        images = self.images()
+        dataset = kind(
+            write_stream([Record(image) for image in images]), mode=mode, fields=["image", "number"]
+        )
+        seen = 0
+        for batch, numbers in loader(dataset, workers, batch_size=3):
+            assert batch.shape == (3, MODES.index(mode) + 1, 4, 5)
+            for image, number in zip(batch, numbers.tolist(), strict=True):
+                expected = np.atleast_3d(convert(images[number], mode)).transpose(2, 0, 1)
+                np.testing.assert_array_equal(image, expected)
+            seen += len(batch)
+        assert seen == len(images)
+
+    @kinds
+    def test_a_transform_gets_what_was_converted(self, kind):
+        dataset = kind(
+            write_stream([Record(image) for image in self.images()]),
+            mode="L",
+            transform=lambda image: image.shape,
+        )
+        assert (
+            list(dataset if kind is TriptychIterableDataset else map(dataset.__getitem__, range(6)))
+            == [(1, 4, 5)] * 6
+        )
+
+    @kinds
+    def test_what_would_not_be_stacked_is_said_before(self, kind):
+        dataset = kind(write_stream([Record(image) for image in self.images()]))
+        batches = loader(dataset, batch_size=3)
+        told = pytest.warns(UserWarning, match="image 0 is RGB and image 1 is L, .*mode='RGB'")
+        with told, pytest.raises(RuntimeError, match="stack"):
+            list(batches)
+        assert len(told) == 1
+
+    @kinds
+    def test_who_converts_or_has_one_mode_is_told_nothing(self, kind):
+        mixed = write_stream([Record(image) for image in self.images()])
+        list(loader(kind(mixed, transform=lambda image: image.sum())))
+        list(loader(kind(mixed, fields="number")))
+        list(loader(kind(write_stream(numbered()))))
+
+    def test_what_no_mode_converts(self):
+        for kind in (TriptychDataset, TriptychIterableDataset):
+            for mode in ("CMYK", 3, "rgb"):
+                with pytest.raises(
+                    InvalidOption, match="mode must be None or one of 'L', 'LA', 'RGB', 'RGBA'"
+                ):
+                    kind(b"", mode=mode)
+        with pytest.raises(InvalidOption, match="not of 7 bands"):
+            convert(np.zeros((2, 2, 7), np.uint8), "RGB")
+
+
+class TestSkipping:
+    """Damaged frames: 53 images, 5 to a frame; frames 2 and 3 are damaged, so images 10 to 19 are."""
+
+    lost = range(10, 20)
+
+    @pytest.fixture
+    def damaged(self, tmp_path):
+        data = bytearray(write_stream(numbered(), frame_images=5))
+        with tp.Reader(bytes(data)) as reader:
+            for image in (12, 17):
+                info = reader.info(image)
+                data[info["offset"] + info["bytes"] - 1] ^= 1
+        path = tmp_path / "damaged.tych"
+        path.write_bytes(data)
+        return path
+
+    @pytest.mark.parametrize("kind", [TriptychDataset, TriptychIterableDataset])
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_damage_is_raised_unless_told_otherwise(self, damaged, kind, workers):
+        dataset = kind(damaged)
+        with fails(ChecksumMismatch, match="payload CRC"):
+            list(loader(dataset, workers))
+        assert dataset.n_skipped == 0
+
+    @pytest.mark.parametrize("workers", [0, 1, 2])
+    @pytest.mark.parametrize("shuffle", [False, True])
+    def test_frame_by_frame_they_are_left_out(self, damaged, workers, shuffle):
+        dataset = TriptychIterableDataset(
+            damaged, on_error="skip", shuffle=shuffle, fields=("image", "number")
+        )
+        for epoch in (1, 2):
+            seen = []
+            for images, numbers in loader(dataset, workers):
+                assert images[:, 0, 0, 0].tolist() == numbers.tolist()
+                seen += numbers.tolist()
+            assert sorted(seen) == sorted({*range(N)} - {*self.lost})
+            assert dataset.n_skipped == epoch * len(self.lost)
+
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_by_number_others_come_in_their_place(self, damaged, workers):
+        dataset = TriptychDataset(damaged, on_error="skip", fields=("image", "number"))
+        assert len(dataset) == N
+        seen = []
+        for images, numbers in loader(dataset, workers):
+            assert len(images) == BATCH or len(seen) + len(images) == N
+            assert images[:, 0, 0, 0].tolist() == numbers.tolist()
+            seen += numbers.tolist()
+        assert [n for n in range(N) if seen[n] != n] == list(self.lost)
+        assert [seen[n] for n in self.lost] == [*range(20, 25)] * 2
+        assert dataset.n_skipped == len(self.lost)
+        assert dataset[-1][1] == N - 1
+
+    def test_the_last_frame_is_followed_by_the_first(self, damaged):
+        data = bytearray(damaged.read_bytes())
+        info = tp.Reader(bytes(data)).info(N - 1)
+        data[info["offset"] + info["bytes"] - 1] ^= 1
+        dataset = TriptychDataset(bytes(data), on_error="skip", fields="number")
+        assert dataset.__getitems__([52, 11, 0, 52]) == [2, 21, 0, 2]
+
+    def test_nothing_is_whole(self):
+        data = bytearray(write_stream(numbered(2), frame_images=1))
+        for image in (0, 1):
+            info = tp.Reader(bytes(data)).info(image)
+            data[info["offset"] + info["bytes"] - 1] ^= 1
+        with pytest.raises(ChecksumMismatch):
+            TriptychDataset(bytes(data), on_error="skip")[0]
+        assert list(TriptychIterableDataset(bytes(data), on_error="skip")) == []
+
+    @pytest.mark.parametrize("kind", [TriptychDataset, TriptychIterableDataset])
+    def test_where_no_index_counts_what_is_lost_that_is_said(self, kind):
+        data = bytearray(write_stream(numbered(2), frame_images=5) + write_stream(numbered(5)))
+        info = tp.Reader(bytes(data)).info(0)
+        data[info["offset"] + info["bytes"] - 1] ^= 1
+        with pytest.warns(UserWarning, match="1 damaged range"):
+            assert len(kind(bytes(data), on_error="skip")) == 5
+
+    def test_a_state_loses_nothing(self, damaged):
+        dataset = TriptychIterableDataset(damaged, on_error="skip", fields="number")
+        batches = loader(dataset, 2)
+        seen = [numbers.tolist() for numbers, _ in zip(batches, range(6), strict=False)]
+        other = TriptychIterableDataset(damaged, on_error="skip", fields="number")
+        other.load_state_dict(dataset.state_after(batches, 6))
+        rest = [numbers.tolist() for numbers in loader(other, 2)]
+        assert {*itertools.chain(*seen), *itertools.chain(*rest)} == {*range(N)} - {*self.lost}
+
+    def test_latents_are_skipped_too(self, tmp_path):
+        path = TestLatents().write(tmp_path / "latents.tych", "whole", "ae")
+        data = bytearray(path.read_bytes())
+        info = tp.Reader(bytes(data)).info(7)
+        data[info["offset"] + info["bytes"] - 1] ^= 1
+        dataset = LatentDataset(bytes(data), on_error="skip", fields=["number"])
+        assert [item["number"] for item in dataset] == [*range(6), *range(12, 23)]
+        assert dataset.n_skipped == 6
+
+    def test_only_damage_is_skipped(self, damaged):
+        dataset = TriptychDataset(damaged, on_error="skip", limits=tp.Limits(pixels_per_image=2))
+        with pytest.raises(LimitExceeded):
+            dataset[0]
+        with pytest.raises(ZeroDivisionError):
+            TriptychDataset(damaged, on_error="skip", transform=lambda image: 1 // 0)[0]
+
+    def test_what_does_not_go_together(self, damaged):
+        with pytest.raises(InvalidOption, match="on_error must be one of 'raise', 'skip'"):
+            TriptychDataset(damaged, on_error="warn")
+        with pytest.raises(InvalidOption, match="even=True"):
+            TriptychIterableDataset(damaged, on_error="skip", even=True)
+
+
 class Stateful(TriptychIterableDataset):
     """Gives the state after each image; begins from those of its workers."""
 
@@ -558,7 +747,7 @@ class TestLatents:
         with pytest.raises(LimitExceeded) as caught:
             list(LatentDataset(whole, limits=tp.Limits(decoded_bytes=100)))
         assert caught.value.frame == 0
-        for name in ("transform", "n_components", "realism"):
+        for name in ("transform", "mode", "n_components", "realism"):
             with pytest.raises(InvalidOption, match=name):
                 LatentDataset(whole, **{name: 1})
 

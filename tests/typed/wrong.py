@@ -38,3 +38,5 @@ Triptych(threads=4)  # call-arg
 TriptychCodec(quality="high")  # arg-type
 PaletteQuantizer(effort="slow")  # arg-type
 TriptychDataset("x.tych", realism="high")  # arg-type
+TriptychDataset("x.tych", mode="CMYK")  # arg-type
+TriptychDataset("x.tych", on_error="warn")  # arg-type

@@ -7,16 +7,19 @@ anew where it arrives.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
-from triptych.errors import InvalidOption, TriptychError
+from triptych.errors import FormatError, InvalidOption, TriptychError, UnsupportedFeature
 from triptych.images import Pixels
+from triptych.interop.colors import check_mode, color_of, convert
 from triptych.interop.shards import I64
 from triptych.limits import Limits
 from triptych.reader import Reader
@@ -24,8 +27,10 @@ from triptych.reader import Reader
 SourceName = str | os.PathLike[str] | bytes
 Fields = str | tuple[str, ...]
 Transform = Callable[[Tensor], Any]
+OnError = Literal["raise", "skip"]
 
 FIELDS = ("image", "label", "key", "number")
+MAX_WORKERS = 1024
 _TOLD = 8
 """Images that an error names one by one."""
 
@@ -43,18 +48,20 @@ class Reading(TypedDict, total=False):
 class Opened:
     """A stream that each process opens when it first reads from it."""
 
-    def __init__(self, source: SourceName, reading: Reading) -> None:
+    def __init__(self, source: SourceName, reading: Reading, on_error: OnError = "raise") -> None:
         if not isinstance(source, (str, os.PathLike, bytes)):
             raise InvalidOption(
                 f"a dataset reads a path, a URL or bytes, not {type(source).__name__}: workers cannot share "
                 "a file object"
             )
-        self.source, self.reading = source, reading
+        if on_error not in ("raise", "skip"):
+            raise InvalidOption(f"on_error must be one of 'raise', 'skip', not {on_error!r}")
+        self.source, self.reading, self.on_error = source, reading, on_error
         self._reader: Reader | None = None
         self._process = 0
 
     def __getstate__(self) -> tuple[Any, ...]:
-        return self.source, self.reading
+        return self.source, self.reading, self.on_error
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.__init__(*state)  # type: ignore[misc]  # nothing that travels is more than its arguments
@@ -67,8 +74,28 @@ class Opened:
         """The Reader of this process."""
         if self._reader is None or self._process != os.getpid():
             self.close()
-            self._reader, self._process = Reader(self.source, **self.reading), os.getpid()
+            self._reader = Reader(self.source, damage=self.on_error, **self.reading)
+            self._process = os.getpid()
         return self._reader
+
+    def is_skipped(self, error: FormatError) -> bool:
+        """Say whether an error of reading images costs no more than these images."""
+        return self.on_error == "skip" and not isinstance(error, UnsupportedFeature)
+
+    def count_images(self) -> int:
+        """Return how many images there are, and say so where damage hides how many there were."""
+        n_images, damage = len(self.reader), self.reader.damage
+        if damage:
+            warnings.warn(
+                f"{len(damage)} damaged range{'s' * (len(damage) > 1)} of {self._name} left out: how many "
+                "images were in them is not known",
+                stacklevel=3,
+            )
+        return n_images
+
+    @property
+    def _name(self) -> str:
+        return f"{len(self.source):,} bytes" if isinstance(self.source, bytes) else str(self.source)
 
     def image_counts(self) -> I64:
         """Give the number of images of each frame, as the stream is in this process."""
@@ -97,8 +124,7 @@ class Opened:
                 concerned = [n for n in concerned if table.frame_of(n)[0] == error.frame] or concerned
             told = ", ".join(map(str, concerned[:_TOLD]))
             more = f" and {len(concerned) - _TOLD:,} more" if len(concerned) > _TOLD else ""
-            name = f"{len(self.source):,} bytes" if isinstance(self.source, bytes) else self.source
-            error.add_note(f"image{'s' * (len(concerned) > 1)} {told}{more} of {name}")
+            error.add_note(f"image{'s' * (len(concerned) > 1)} {told}{more} of {self._name}")
             raise
 
 
@@ -150,14 +176,68 @@ def has_field(fields: Fields, name: str) -> bool:
     return name == fields or name in (fields if isinstance(fields, tuple) else ())
 
 
-def build_item(raw: Raw, fields: Fields, transform: Transform | None) -> Any:
-    """Make an item: a field, or a tuple of fields."""
-    if isinstance(fields, tuple):
-        return tuple(build_item(raw, name, transform) for name in fields)
-    if fields != "image":
-        return field_of(raw, fields)
-    image = _as_tensor(raw.content)
-    return image if transform is None else transform(image)
+class Skipped:
+    """How many images were skipped: each process counts its own, in memory that all of them share."""
+
+    def __init__(self) -> None:
+        self._counts = torch.zeros(1 + MAX_WORKERS, dtype=torch.int64)
+        self._share()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._share()
+
+    def _share(self) -> None:
+        self._counts.share_memory_()  # type: ignore[no-untyped-call]  # torch states no types for it
+
+    def add(self, count: int) -> None:
+        """Count images that this process skipped."""
+        info = get_worker_info()
+        self._counts[0 if info is None else 1 + info.id] += count
+
+    @property
+    def total(self) -> int:
+        """Images that all processes skipped."""
+        return int(self._counts.sum())
+
+
+class Builder:
+    """Makes items of what was read of images: a field, or a tuple of fields."""
+
+    def __init__(self, fields: Fields, transform: Transform | None, mode: Any) -> None:
+        self.fields, self._transform, self._mode = fields, transform, check_mode(mode)
+        self._first: tuple[int, str] | None = None
+        self._is_warned = False
+
+    def build(self, raw: Raw) -> Any:
+        """Make an item of an image."""
+        if isinstance(self.fields, str):
+            return self._field(raw, self.fields)
+        return tuple(self._field(raw, name) for name in self.fields)
+
+    def _field(self, raw: Raw, name: str) -> Any:
+        if name != "image":
+            return field_of(raw, name)
+        pixels: Pixels = raw.content
+        if self._mode is not None:
+            pixels = convert(pixels, self._mode)
+        elif self._transform is None:
+            self._compare(raw)
+        image = _as_tensor(pixels)
+        return image if self._transform is None else self._transform(image)
+
+    def _compare(self, raw: Raw) -> None:
+        """Say what helps, before a batch of several modes cannot be stacked."""
+        color = color_of(raw.content)
+        self._first = self._first or (raw.number, color)
+        number, first = self._first
+        if color != first and not self._is_warned:
+            self._is_warned = True
+            warnings.warn(
+                f"image {number} is {first} and image {raw.number} is {color}, and a batch is stacked of "
+                "images of one mode: give the dataset mode='RGB', which converts them",
+                stacklevel=2,
+            )
 
 
 def _as_tensor(pixels: Pixels) -> Tensor:

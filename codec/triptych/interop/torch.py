@@ -16,14 +16,19 @@ from typing import Any, Unpack
 
 from torch.utils.data import Dataset
 
+from triptych.errors import FormatError
+from triptych.interop.colors import ColorMode
 from triptych.interop.items import (
     FIELDS,
+    Builder,
     Fields,
+    OnError,
     Opened,
+    Raw,
     Reading,
+    Skipped,
     SourceName,
     Transform,
-    build_item,
     check_fields,
     has_field,
     read_images,
@@ -45,6 +50,12 @@ class TriptychDataset(Dataset[Any]):
         What an item is: one of "image", "label", "key" and "number", or a tuple of such for tuples.
     transform : callable
         Applied to the image, a uint8 tensor (channels, height, width).
+    mode : {"L", "LA", "RGB", "RGBA"} or None
+        What images are converted to, as Pillow's `convert` does; "RGB" drops alpha. None: each stays as it
+        is, and a warning says so where the modes of a stream differ.
+    on_error : {"raise", "skip"}
+        What to do about an image that is damaged: raise, or give another one in its place, from the next
+        frame that is whole, so that lengths and batches stay what they are. `n_skipped` counts them.
     **reading
         `limits`, `dictionary`, `n_components`, `realism` and `storage_options`: as in `triptych.Reader`.
 
@@ -72,11 +83,14 @@ class TriptychDataset(Dataset[Any]):
         *,
         fields: Fields | list[str] = "image",
         transform: Transform | None = None,
+        mode: ColorMode | None = None,
+        on_error: OnError = "raise",
         **reading: Unpack[Reading],
     ) -> None:
-        self._fields, self._transform = check_fields(fields, FIELDS), transform
-        self._stream = Opened(source, reading)
-        self._length = len(self._stream.reader)
+        self._builder = Builder(check_fields(fields, FIELDS), transform, mode)
+        self._stream = Opened(source, reading, on_error)
+        self._skipped = Skipped() if on_error == "skip" else None
+        self._length = self._stream.count_images()
 
     def __len__(self) -> int:
         return self._length
@@ -87,8 +101,51 @@ class TriptychDataset(Dataset[Any]):
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Give a batch: what DataLoader asks for. Each frame is decoded once for all of its images."""
         numbers = [range(self._length)[index] for index in indices]
-        raws = read_images(self._stream, numbers, with_pixels=has_field(self._fields, "image"))
-        return [build_item(raw, self._fields, self._transform) for raw in raws]
+        try:
+            raws = self._read(numbers)
+        except FormatError as error:
+            if not self._stream.is_skipped(error):
+                raise
+            raws = self._read_whole(numbers)
+        return [self._builder.build(raw) for raw in raws]
+
+    @property
+    def n_skipped(self) -> int:
+        """How many damaged images were asked for by now, in all workers; again in each epoch."""
+        return 0 if self._skipped is None else self._skipped.total
+
+    def _read(self, numbers: Sequence[int]) -> list[Raw]:
+        return read_images(self._stream, numbers, with_pixels=has_field(self._builder.fields, "image"))
+
+    def _read_whole(self, numbers: Sequence[int]) -> list[Raw]:
+        """Read images frame by frame, and others in the place of those that are damaged."""
+        assert self._skipped is not None
+        raws: dict[int, Raw] = {}
+        for _, _, ats in self._stream.reader.table.group(numbers):
+            wanted = [numbers[at] for at in ats]
+            error: FormatError | None = None
+            for _ in self._stream.image_counts():
+                try:
+                    raws |= zip(ats, self._read(wanted), strict=True)
+                    break
+                except FormatError as lost:
+                    if not self._stream.is_skipped(lost):
+                        raise
+                    if error is None:
+                        self._skipped.add(len(ats))
+                    error = error or lost
+                    wanted = self._next_frame(wanted)
+            else:  # no frame is whole
+                assert error is not None
+                raise error
+        return [raws[at] for at in range(len(numbers))]
+
+    def _next_frame(self, numbers: Sequence[int]) -> list[int]:
+        """Give images of the frame after that of these, at the same places in it as far as there are such."""
+        table, counts = self._stream.reader.table, self._stream.image_counts()
+        places = [table.frame_of(number) for number in numbers]
+        frame = (places[0][0] + 1) % len(counts)
+        return [table.first_image(frame) + place % int(counts[frame]) for _, place in places]
 
     def close(self) -> None:
         """Close the stream in this process; reading opens it again."""

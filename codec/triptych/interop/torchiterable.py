@@ -11,22 +11,24 @@ from torch import distributed
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from triptych.errors import FormatError, InvalidOption
+from triptych.interop.colors import ColorMode
 from triptych.interop.items import (
     FIELDS,
+    MAX_WORKERS,
+    Builder,
     Fields,
+    OnError,
     Opened,
     Raw,
     Reading,
+    Skipped,
     SourceName,
     Transform,
-    build_item,
     check_fields,
     has_field,
     read_images,
 )
 from triptych.interop.shards import I64, Piece, Plan, Stretch, skip_images, take_turns, walk_windows
-
-MAX_WORKERS = 1024
 
 
 class Start(NamedTuple):
@@ -48,8 +50,10 @@ class TriptychIterableDataset(IterableDataset[Any]):
 
     Parameters
     ----------
-    source, fields, transform, **reading
+    source, fields, transform, mode, **reading
         As in `TriptychDataset`.
+    on_error : {"raise", "skip"}
+        What to do about images that are damaged: raise, or leave them out. `n_skipped` counts them.
     shuffle : bool
         Shuffle frames, and images within a window of some frames; by seed and epoch.
     seed : int
@@ -62,7 +66,8 @@ class TriptychIterableDataset(IterableDataset[Any]):
         initialised when the dataset is made, else everything is read.
     even : bool
         Give all ranks the same number of images, as training in step needs, and leave out the few at the end
-        of the epoch's order that do not divide.
+        of the epoch's order that do not divide. It does not go with `on_error="skip"`, by which some ranks
+        would have fewer: `TriptychDataset` gives others in their place.
 
     Raises
     ------
@@ -79,7 +84,8 @@ class TriptychIterableDataset(IterableDataset[Any]):
 
     To resume in the middle of an epoch, save `dataset.state_after(loader, n_batches)` after so many batches,
     and give it to `load_state_dict` of a dataset made alike, for a loader with as many workers and the same
-    batch size. What the loader read ahead is not lost. torchdata's StatefulDataLoader needs none of this: it
+    batch size. What the loader read ahead is not lost; of images that were skipped before, as many may come
+    twice. torchdata's StatefulDataLoader needs none of this: it
     calls `state_dict` and `load_state_dict` in the workers by itself.
 
     Examples
@@ -96,6 +102,8 @@ class TriptychIterableDataset(IterableDataset[Any]):
         *,
         fields: Fields | list[str] = "image",
         transform: Transform | None = None,
+        mode: ColorMode | None = None,
+        on_error: OnError = "raise",
         shuffle: bool = False,
         seed: int = 0,
         window: int = 8,
@@ -104,13 +112,18 @@ class TriptychIterableDataset(IterableDataset[Any]):
         even: bool = False,
         **reading: Unpack[Reading],
     ) -> None:
-        self._fields, self._transform = self._check_fields(fields), transform
+        self._builder = Builder(self._check_fields(fields), transform, mode)
         if seed < 0 or window < 1:
             raise InvalidOption(f"seed is at least 0 and window at least 1, not {seed} and {window}")
+        if even and on_error == "skip":
+            raise InvalidOption(
+                "even=True does not go with on_error='skip': ranks that skip have fewer images"
+            )
         self._plan = Plan(seed if shuffle else None, window)
         self._rank, self._world_size = _find_place(rank, world_size)
-        self._stream = Opened(source, reading)
-        self._n_images = n_images = len(self._stream.reader)
+        self._stream = Opened(source, reading, on_error)
+        self._skipped = Skipped() if on_error == "skip" else None
+        self._n_images = n_images = self._stream.count_images()
         self._made_of = _describe(self._stream.image_counts())
         self._mine = Stretch(0, n_images - n_images % self._world_size if even else n_images).part(
             self._rank, self._world_size
@@ -173,21 +186,35 @@ class TriptychIterableDataset(IterableDataset[Any]):
             )
         epoch, taken = position
         for window in skip_images(walk_windows(counts, self._plan, epoch, shard, stretch), taken):
-            raws: list[Raw] = []
+            raws: list[Raw | None] = []
             if table.is_remote:
                 table.prefetch(sorted(piece.frame for piece in window.pieces))
             for piece in window.pieces:
                 first = table.first_image(piece.frame)
-                raws += self._read(piece, range(first + piece.start, first + piece.stop))
+                numbers = range(first + piece.start, first + piece.stop)
+                try:
+                    raws += self._read(piece, numbers)
+                except FormatError as error:
+                    if not self._stream.is_skipped(error):
+                        raise
+                    raws += [None] * len(numbers)
             for place in window.order.tolist():
                 position[1] += 1
-                yield self._build(raws[place])
+                if (raw := raws[place]) is not None:
+                    yield self._build(raw)
+                elif self._skipped is not None:
+                    self._skipped.add(1)
+
+    @property
+    def n_skipped(self) -> int:
+        """How many damaged images were left out by now, in all workers; again in each epoch."""
+        return 0 if self._skipped is None else self._skipped.total
 
     def _read(self, piece: Piece, numbers: range) -> list[Raw]:
-        return read_images(self._stream, numbers, with_pixels=has_field(self._fields, "image"))
+        return read_images(self._stream, numbers, with_pixels=has_field(self._builder.fields, "image"))
 
     def _build(self, raw: Raw) -> Any:
-        return build_item(raw, self._fields, self._transform)
+        return self._builder.build(raw)
 
     def close(self) -> None:
         """Close the stream in this process; reading opens it again."""

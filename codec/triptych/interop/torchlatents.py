@@ -31,7 +31,7 @@ class LatentDataset(TriptychIterableDataset):
 
     Parameters
     ----------
-    source, shuffle, seed, window, rank, world_size, even, limits, dictionary, storage_options
+    source, on_error, shuffle, seed, window, rank, world_size, even, limits, dictionary, storage_options
         As in `TriptychIterableDataset`.
     fields : tuple of str
         Of "label", "key" and "number".
@@ -51,7 +51,7 @@ class LatentDataset(TriptychIterableDataset):
         fields: Fields | list[str] = (),
         **options: Any,
     ) -> None:
-        for name in ("transform", "n_components", "realism"):
+        for name in ("transform", "mode", "n_components", "realism"):
             if name in options:
                 raise InvalidOption(f"{name} is for pixels; a LatentDataset gives latents, and draw pixels")
         super().__init__(source, fields=fields, **options)
@@ -108,7 +108,8 @@ class LatentDataset(TriptychIterableDataset):
         return quality, latents, images.shapes
 
     def _build(self, raw: Raw) -> dict[str, Any]:
-        names = (self._fields,) if isinstance(self._fields, str) else self._fields
+        fields = self._builder.fields
+        names = (fields,) if isinstance(fields, str) else fields
         item: dict[str, Any] = raw.content
         return item | {name: field_of(raw, name) for name in names}
 
