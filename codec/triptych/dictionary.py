@@ -2,16 +2,20 @@
 
 A `Dictionary` is its payload; its id is the SHA-256 of that. Dictionaries are found by path, by id on the
 search path (folders in the environment variable TRIPTYCH_PATH), or by name among those shipped with the
-package. What the content means is the modes' business.
+package. How it is written tells which: 64 hex digits are an id, a path has a separator or a suffix, anything
+else is a name, and no file that lies in the current folder is ever taken for one. What was found by its id is
+checked against it when it is loaded. What the content means is the modes' business.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -49,6 +53,8 @@ class Dictionary:
     encoder : bytes
         What only encoding needs, for kinds that have such: it is in dictionary files, after the dictionary,
         not in streams of images, and not in the id.
+    base : Dictionary
+        The dictionary that the content names, where it names one and a `Shelf` had it.
 
     Raises
     ------
@@ -65,6 +71,7 @@ class Dictionary:
     payload: bytes
     report: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     encoder: bytes = field(default=b"", repr=False)
+    base: Dictionary | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.payload) < _HEAD.size or len(self.payload) < self._content_start:
@@ -140,29 +147,29 @@ def load_dictionary(source: str | os.PathLike[str] | bytes, *, limits: Limits | 
     Parameters
     ----------
     source : path, bytes or str
-        A file, or the bytes of one: any stream with exactly one DICTIONARY frame. Or an id of 64 hex digits,
-        looked for in the folders of TRIPTYCH_PATH; or the name of a shipped dictionary.
+        A file, or the bytes of one: any stream with exactly one DICTIONARY frame. A string is the id of one
+        if it has 64 hex digits (looked for in the folders of TRIPTYCH_PATH), a path if it has a separator or
+        a suffix, and else the name of a shipped dictionary.
 
     Raises
     ------
     DictionaryMissing
         No dictionary of this id is on the search path.
     InvalidOption
-        A name that is no file and no shipped dictionary.
+        A name of no shipped dictionary.
     """
     limits = limits or Limits()
-    if isinstance(source, str) and not os.path.exists(source):
-        if len(source) == 2 * ID_LEN and not set(source.lower()) - set("0123456789abcdef"):
+    if isinstance(source, str) and not is_path(source):
+        if _is_id(source):
             return find_dictionary(bytes.fromhex(source), limits)
         shipped = shipped_dictionaries()
         if source in shipped:
             return shipped_dictionary(source)
-        if os.path.basename(source) == source and not source.endswith(".tych"):
-            names = ", ".join(map(repr, sorted(shipped))) or "none"
-            raise InvalidOption(
-                f"dictionary {source!r} is neither a file, nor an id of 64 hex digits, nor shipped "
-                f"(shipped: {names})"
-            )
+        names = ", ".join(map(repr, sorted(shipped))) or "none"
+        raise InvalidOption(
+            f"dictionary {source!r} is neither an id of 64 hex digits nor shipped (shipped: {names}); "
+            f"a path has a separator or a suffix, as {os.path.join(os.curdir, source)!r}"
+        )
     payloads: list[bytes] = []
     encoder = b""
     opened = open_source(source)
@@ -179,12 +186,22 @@ def load_dictionary(source: str | os.PathLike[str] | bytes, *, limits: Limits | 
     return Dictionary(payloads[0], encoder=encoder)
 
 
+def is_path(text: str) -> bool:
+    """Say whether a string is the path of a dictionary, not an id or a name."""
+    has_separator = os.sep in text or bool(os.altsep and os.altsep in text)
+    return not _is_id(text) and (has_separator or bool(os.path.splitext(text)[1]))
+
+
+def _is_id(text: str) -> bool:
+    return len(text) == 2 * ID_LEN and not set(text.lower()) - set("0123456789abcdef")
+
+
 def resolve_dictionary(given: DictionaryLike, limits: Limits, mode: str = "auto") -> Dictionary:
     """Give the dictionary that an option names; shipped ones of the same name differ by mode."""
     if isinstance(given, Dictionary):
         return given
-    if mode in ("ae", "gan") and f"{NEURAL_PREFIX}{given!s}" in shipped_dictionaries():
-        return shipped_dictionary(f"{NEURAL_PREFIX}{given!s}")
+    if mode in ("ae", "gan") and isinstance(given, str) and NEURAL_PREFIX + given in shipped_dictionaries():
+        return shipped_dictionary(NEURAL_PREFIX + given)
     if isinstance(given, (str, os.PathLike, bytes)):
         return load_dictionary(given, limits=limits)
     raise InvalidOption(
@@ -218,7 +235,8 @@ def is_shipped(dictionary: Dictionary) -> bool:
 def find_dictionary(id_start: bytes, limits: Limits) -> Dictionary:
     """Give the dictionary on the search path whose id begins so.
 
-    A file named by its id is tried before the others of its folder.
+    A file named by its id is tried before the others of its folder. One that is another when it is loaded
+    than it was when it was looked at is passed over.
     """
     folders = [Path(name) for name in os.environ.get(SEARCH_PATH_VARIABLE, "").split(os.pathsep) if name]
     text = id_start.hex()
@@ -227,21 +245,34 @@ def find_dictionary(id_start: bytes, limits: Limits) -> Dictionary:
             folder.glob("*.tych"), key=lambda path: (not path.name.startswith(text), path.name)
         ):
             if _id_of(path, limits).startswith(text):
-                shipped = folder == _SHIPPED
-                return _load_once(path) if shipped else load_dictionary(path, limits=limits)
+                with suppress(FormatError, OSError):
+                    found = _load_once(path) if folder == _SHIPPED else load_dictionary(path, limits=limits)
+                    if found.id.startswith(text):
+                        return found
     where = f"in {SEARCH_PATH_VARIABLE}={os.environ.get(SEARCH_PATH_VARIABLE, '')!r}"
     raise DictionaryMissing(f"dictionary {text} is not in the stream, not given, and not {where}", id=text)
 
 
 def _id_of(path: Path, limits: Limits) -> str:
-    stat = path.stat()
-    return _file_id(path, stat.st_mtime_ns, stat.st_size, limits)
+    """Give the id of a dictionary file, empty for whatever else there is."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return ""
+    if not stat.S_ISREG(facts.st_mode):  # a pipe would be waited for
+        return ""
+    # Whoever swaps a file can set its times, but not when it was changed.
+    seen = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+    return _file_id(path, seen, limits)
 
 
 @lru_cache(maxsize=4096)
-def _file_id(path: Path, mtime_ns: int, size: int, limits: Limits) -> str:
-    """Give the id of a dictionary file, empty for other files; the time and size tell when to look again."""
-    source = open_source(path)
+def _file_id(path: Path, seen: tuple[int, ...], limits: Limits) -> str:
+    """Give the id of a dictionary file, empty for other files; what was seen tells when to look again."""
+    try:
+        source = open_source(path)
+    except OSError:
+        return ""
     try:
         # Only the first frame: a folder may hold large streams of images too.
         frame = next(walk(source, limits), None)
@@ -272,6 +303,16 @@ class Shelf:
         found = find_dictionary(reference, self._limits)
         self._by_id[found.id] = found
         return found
+
+    def with_base(self, dictionary: Dictionary, base: bytes) -> Dictionary:
+        """Give a dictionary together with the one that its content names.
+
+        Raises
+        ------
+        DictionaryMissing
+            That one is neither here nor on the search path.
+        """
+        return dictionary if dictionary.base is not None else replace(dictionary, base=self.get(base))
 
 
 def short_id(dictionary_id: str) -> bytes:

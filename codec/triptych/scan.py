@@ -23,7 +23,7 @@ from triptych.framing import INLINE_SLOT, Damage, Frame, FrameType, walk
 from triptych.images import Pixels, count_bytes
 from triptych.limits import Limits
 from triptych.metadata import parse_json
-from triptych.modes.base import Mode, OpenFrame, OpensFrames
+from triptych.modes.base import Mode, NamesBases, OpenFrame, OpensFrames
 from triptych.modes.registry import get_mode
 from triptych.payload import ImagesPayload, parse_images
 from triptych.scalars import plain_scalar
@@ -178,7 +178,11 @@ def _prepare(
 ) -> tuple[Mode, Dictionary | None]:
     # Those before the first that is wanted may have to be decoded to get there.
     limits.check("decoded_bytes", count_bytes(images.shapes[:stop]))
-    return get_mode(images.mode), shelf.get(item.reference)
+    mode, dictionary = get_mode(images.mode), shelf.get(item.reference)
+    if dictionary is not None and isinstance(mode, NamesBases):
+        base = mode.base_of(dictionary)
+        dictionary = dictionary if base is None else shelf.with_base(dictionary, base)
+    return mode, dictionary
 
 
 def decode_all(

@@ -2,13 +2,14 @@
 
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import triptych as tp
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from smallbook import photograph
+from smallbook import photograph, small_dictionary
 from triptych.fit.basis import POWERS
 from triptych.fit.spectral import ONE, SpectralBasis, build_content, load_basis
 from triptych.images import Shape
@@ -226,6 +227,33 @@ def test_the_base_is_missing_or_no_blocks(tmp_path, monkeypatch):
     monkeypatch.setenv("TRIPTYCH_PATH", str(tmp_path))
     with pytest.raises(tp.DictionaryMismatch, match="expected blocks, got spectral"):
         encode(cube, book_of(*rows, base=other.id))
+
+
+@pytest.mark.parametrize("embed", [True, False])
+def test_the_base_is_given_beside(embed):
+    """By whatever way a stream is read; its dictionary knows another base than the shipped one."""
+    base = small_dictionary()
+    book = book_of([ONE, 0, 0, 0, 0], base=base.id)
+    cube = make_cube(3, 12, 16, 5)
+    coded = replace(book, base=base)
+    data = encode(cube, coded, embed=embed, quality=90)
+    spectral._load.cache_clear()
+    given = [base] if embed else [base, book]
+    for ask in (
+        lambda books: tp.decode(data, dictionary=books),
+        lambda books: tp.Reader(data, dictionary=books)[0],
+        lambda books: next(iter(tp.Reader(data, dictionary=books))),
+    ):
+        with pytest.raises(tp.DictionaryMissing) as caught:
+            ask(given[1:])
+        assert caught.value.id == base.id
+        assert psnr(cube[:, :, 0], ask(given)[:, :, 0]) > 30
+        spectral._load.cache_clear()
+    assert tp.verify(data, dictionary=given).images == 1
+    spectral._load.cache_clear()
+    with pytest.raises(tp.DictionaryMissing):
+        tp.verify(data, dictionary=given[1:])
+    assert tp.Reader(data, dictionary=given).info(0)["n_components"] >= 1
 
 
 def test_bands_count_in_limits():

@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import triptych as tp
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import BOOK, json_objects, same_images, small_records, write_stream
+from triptych.dictionary import resolve_dictionary
 from triptych.framing import STREAM_HEADER, FrameType, build_frame
 
 IMAGE = np.arange(6, dtype=np.uint8).reshape(2, 3)
@@ -91,6 +93,71 @@ def test_shipped_dictionaries(tmp_path, monkeypatch):
     assert BOOK.payload not in data
     assert np.array_equal(tp.decode(data), IMAGE)
     assert BOOK.payload in tp.encode(IMAGE, mode="raw", dictionary="photo", embed=True)
+
+
+def other_book(content):
+    return tp.Dictionary.build("palette", {}, content)
+
+
+def test_what_is_written_tells_an_id_a_name_and_a_path(tmp_path, monkeypatch):
+    """No file of the current folder is taken for an id or a name, however it is called."""
+    shipped, here, beside = other_book(b"shipped"), other_book(b"here"), tmp_path / "here"
+    beside.mkdir()
+    (tmp_path / "shipped").mkdir()
+    shipped.save(tmp_path / "shipped" / "photo.tych")
+    shipped.save(tmp_path / "shipped" / "ae-photo.tych")
+    monkeypatch.setattr("triptych.dictionary._SHIPPED", tmp_path / "shipped")
+    monkeypatch.chdir(beside)
+    for name in ("photo", "ae-photo", "own", "own.tych", BOOK.id, BOOK.id.upper()):
+        here.save(beside / name)
+    assert tp.load_dictionary("photo") == shipped
+    for path in ("./photo", "own.tych", f"./{BOOK.id}", str(beside / "own"), Path("photo"), Path("own")):
+        assert tp.load_dictionary(path) == here
+        assert resolve_dictionary(path, tp.Limits(), "ae") == here
+    for name in (BOOK.id, BOOK.id.upper()):
+        with pytest.raises(tp.DictionaryMissing):
+            tp.load_dictionary(name)
+    with pytest.raises(tp.InvalidOption, match=r"'own' is neither .*a path has a separator or a suffix, as"):
+        tp.load_dictionary("own")
+
+
+@pytest.mark.parametrize("keeps_times", [True, False])
+def test_a_file_that_is_swapped_is_not_what_it_was(tmp_path, monkeypatch, keeps_times):
+    monkeypatch.setenv("TRIPTYCH_PATH", str(tmp_path))
+    path = tmp_path / "book.tych"
+    first, second = other_book(b"first!"), other_book(b"second")
+    first.save(path)
+    assert tp.load_dictionary(first.id) == first
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    path.write_bytes(second.to_bytes())
+    if keeps_times:
+        os.utime(path, ns=times)
+    with pytest.raises(tp.DictionaryMissing):
+        tp.load_dictionary(first.id)
+    assert tp.load_dictionary(second.id) == second
+
+
+def test_a_file_that_is_swapped_between_looking_and_loading_is_found_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIPTYCH_PATH", str(tmp_path))
+    other_book(b"another").save(tmp_path / "a.tych")
+    monkeypatch.setattr("triptych.dictionary._file_id", lambda *_: BOOK.id)
+    monkeypatch.setattr("triptych.dictionary._SHIPPED", tmp_path / "none")
+    data = write_stream(small_records(3), dictionary=BOOK, embed=False)
+    for ask in (lambda: tp.load_dictionary(BOOK.id), lambda: list(tp.Reader(data))):
+        with pytest.raises(tp.DictionaryMissing):
+            ask()
+    BOOK.save(tmp_path / "b.tych")
+    assert tp.load_dictionary(BOOK.id) == BOOK
+    assert same_images(list(tp.Reader(data)), small_records(3))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_the_search_path_waits_for_no_pipe(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIPTYCH_PATH", str(tmp_path))
+    os.mkfifo(tmp_path / "a.tych")
+    (tmp_path / "b.tych").symlink_to(tmp_path / "nowhere")
+    BOOK.save(tmp_path / "c.tych")
+    assert tp.load_dictionary(BOOK.id) == BOOK
 
 
 def test_the_search_path(tmp_path, monkeypatch):

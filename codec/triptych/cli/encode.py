@@ -139,7 +139,7 @@ def encode_command(
         from triptych.options import make_options
 
         make_options(given_options)  # usage errors come before work
-        book, about = _load(dictionary), None
+        book, about = _load(dictionary, limits, options["mode"]), None
         is_auto = given_options.get("mode", "auto") == "auto"
         chooser = None
         if is_auto and len(inputs) > 1 and not per_image:
@@ -197,10 +197,10 @@ def _find_output(images: tuple[str, ...], *, has_list: bool) -> tuple[tuple[str,
     raise UsageFailure("name the stream: -o OUT.tych, or OUT.tych as the last name")
 
 
-def _load(dictionary: str | None) -> Dictionary | None:
-    from triptych.dictionary import load_dictionary
+def _load(dictionary: str | None, limits: Limits, mode: str | None) -> Dictionary | None:
+    from triptych.dictionary import resolve_dictionary
 
     if dictionary is None:
         return None
     with naming(f"dictionary {dictionary}"):
-        return load_dictionary(dictionary)
+        return resolve_dictionary(dictionary, limits, mode or "auto")

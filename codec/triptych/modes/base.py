@@ -16,7 +16,7 @@ from triptych.errors import DictionaryMismatch
 from triptych.images import Pixels, Shape
 from triptych.options import Options
 
-__all__ = ["Mode", "OpenFrame", "OpensFrames", "Pixels", "Shape", "check_bands"]
+__all__ = ["Mode", "NamesBases", "OpenFrame", "OpensFrames", "Pixels", "Shape", "check_bands"]
 
 
 def check_bands(shape: Shape, dictionary: Dictionary) -> None:
@@ -113,4 +113,13 @@ class OpensFrames(Protocol):
 
         None: frames with this dictionary have no such state, and are decoded.
         """
+        ...
+
+
+@runtime_checkable
+class NamesBases(Protocol):
+    """What a mode can do besides, where dictionaries of its kinds name others."""
+
+    def base_of(self, dictionary: Dictionary) -> bytes | None:
+        """Give the id of the dictionary that this one names, if it names one; it comes along as `base`."""
         ...

@@ -79,6 +79,10 @@ class PCA:
             return None
         return components.open_frame(body, shapes, _check(dictionary, shapes), n_components)
 
+    def base_of(self, dictionary: Dictionary) -> bytes | None:
+        """Give the id of the dictionary of blocks that a spectral one names."""
+        return spectral.base_of(dictionary) if dictionary.kind == "spectral" else None
+
     def images_per_frame(self, shape: Shape, options: Options, dictionary: Dictionary | None) -> int:
         """Say how many images like this one share a frame by default."""
         book = _check(dictionary, [shape])

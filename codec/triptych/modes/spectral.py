@@ -84,10 +84,16 @@ class _Loaded(NamedTuple):
 
 
 @lru_cache(maxsize=4)
+def base_of(dictionary: Dictionary) -> bytes:
+    """Give the id of the dictionary of blocks that a spectral one names."""
+    return load_basis(dictionary).base
+
+
+@lru_cache(maxsize=4)
 def _load(dictionary: Dictionary) -> _Loaded:
-    """Give the basis of a dictionary, and the dictionary of blocks that it names."""
+    """Give the basis of a dictionary, and the dictionary of blocks that it names: its base, if it has one."""
     basis = load_basis(dictionary)
-    base = find_dictionary(basis.base, DEFAULT)
+    base = dictionary.base or find_dictionary(basis.base, DEFAULT)
     if base.kind != "blocks":
         raise DictionaryMismatch(
             "kind of the dictionary that a spectral one names", expected="blocks", got=base.kind
