@@ -71,15 +71,34 @@ class PlacesIn:
         return [out[at] for at in ats]
 
 
+def place_one(out: Pixels, shape: Shape) -> Pixels:
+    """Give an array of the caller's for one image, (height, width[, channels]), as one of 3 axes.
+
+    Raises
+    ------
+    InvalidOption
+        It is no array of uint8 of this shape that can be written.
+    """
+    wanted = "out must be a C-contiguous uint8 array for one image that can be written"
+    _check_array(out, wanted)
+    if out.shape not in (shape, shape[:2] if shape.channels == 1 else shape):
+        raise InvalidOption(f"{wanted}; its shape", expected=tuple(shape), got=out.shape)
+    return out.reshape(shape)
+
+
 def _check_out(out: Pixels, n_images: int) -> Pixels:
     """Give an array for n images as (n, height, width, channels)."""
     wanted = f"out must be a C-contiguous uint8 array of {n_images} images that can be written"
+    _check_array(out, wanted)
+    if out.ndim not in (3, 4) or len(out) != n_images:
+        raise InvalidOption(f"{wanted}: ({n_images}, height, width[, channels]), not of shape {out.shape}")
+    return out if out.ndim == 4 else out[:, :, :, None]
+
+
+def _check_array(out: Pixels, wanted: str) -> None:
     if not isinstance(out, np.ndarray) or out.dtype != np.uint8:
         raise InvalidOption(
             f"{wanted}, not {out.dtype if isinstance(out, np.ndarray) else type(out).__name__}"
         )
-    if out.ndim not in (3, 4) or len(out) != n_images:
-        raise InvalidOption(f"{wanted}: ({n_images}, height, width[, channels]), not of shape {out.shape}")
     if not (out.flags.c_contiguous and out.flags.writeable):
         raise InvalidOption(f"{wanted}; this one is {'read-only' if out.flags.c_contiguous else 'strided'}")
-    return out if out.ndim == 4 else out[:, :, :, None]

@@ -12,7 +12,10 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from types import TracebackType
-from typing import Any, Literal, Self, overload
+from typing import Any, Literal, Self, SupportsIndex, TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
 
 from triptych.cache import FrameCache
 from triptych.describe import describe_images, reference_id
@@ -31,10 +34,12 @@ from triptych.images import Pixels, drop_grey_axis
 from triptych.limits import Limits
 from triptych.modes.base import OpenFrame
 from triptych.parallel import ordered_map
-from triptych.placing import NewPlaces, PlacesIn
+from triptych.placing import NewPlaces, PlacesIn, place_one
 from triptych.scan import Item, Shown, check_shown, decode_all, decode_item, open_item, scan
 from triptych.source import SourceLike, open_source
 from triptych.table import Table, Wanted, load_table
+
+T = TypeVar("T")
 
 CACHE_BYTES = 64 << 20
 """Bytes that a Reader keeps of the frames it used last, as coded and as decoded."""
@@ -47,6 +52,7 @@ def decode(
     limits: Limits | None = None,
     n_components: int | None = None,
     realism: float | None = None,
+    out: Pixels | None = None,
 ) -> Pixels:
     """Decode a stream of one image.
 
@@ -64,6 +70,9 @@ def decode(
     realism : float
         Of an image coded by networks (modes "ae" and "gan"): 0 shows what is nearest to the original, 1 what
         looks most like one, anything between blends the two. By default as its mode says.
+    out : ndarray of uint8, (height, width, channels), or (height, width) for a grey image
+        Where the pixels go, and what is given then; by default a new array. Where decoding fails they are not
+        what they were.
 
     Returns
     -------
@@ -74,6 +83,8 @@ def decode(
     ------
     NotOneImage
         The stream holds none or many images: use `Reader`.
+    InvalidOption
+        `out` is not such an array for this image; nothing was decoded.
     FormatError, LimitExceeded, DictionaryMissing
         As in `Reader`.
     """
@@ -95,7 +106,13 @@ def decode(
         raise NotOneImage(
             "decode is for streams of one image, and this has none: triptych.Reader reads it too"
         )
-    return drop_grey_axis(decode_item(only, 0, 1, shelf, limits, check_shown(n_components, realism))[0])
+    shown = check_shown(n_components, realism)
+    if out is None:
+        return drop_grey_axis(decode_item(only, 0, 1, shelf, limits, shown)[0])
+    assert only.images is not None
+    place = place_one(out, only.images.shapes[0])
+    open_item(only, 0, 1, shelf, limits, shown).show([0], [place])
+    return out
 
 
 class Reader:
@@ -208,23 +225,68 @@ class Reader:
                 yield info, drop_grey_axis(array)
             number += len(pixels)
 
-    def __getitem__(self, index: int | str | slice) -> Any:
-        """Give an image by number or key, or a list of images by slice."""
+    @overload
+    def __getitem__(self, index: int | np.integer[Any] | str) -> Pixels: ...
+
+    @overload
+    def __getitem__(self, index: slice | range | list[Any] | npt.NDArray[Any]) -> list[Pixels]: ...
+
+    def __getitem__(
+        self, index: int | np.integer[Any] | str | slice | range | list[Any] | npt.NDArray[Any]
+    ) -> Pixels | list[Pixels]:
+        """Give an image by number or key; a list of images by a slice, or by a list or an array.
+
+        A list or an array holds numbers or keys, or a truth value for each image of the stream, as those that
+        index arrays do.
+
+        Examples
+        --------
+        >>> import io
+        >>> import triptych as tp
+        >>> stream = io.BytesIO()
+        >>> with tp.Writer(stream) as writer:
+        ...     for value in range(4):
+        ...         writer.write(np.full((1, 1), value, np.uint8))
+        >>> reader = tp.Reader(stream.getvalue())
+        >>> [int(image[0, 0]) for image in reader[[0, -1]]]
+        [0, 3]
+        >>> [int(image[0, 0]) for image in reader[np.arange(4) % 2 == 1]]
+        [1, 3]
+        """
         if isinstance(index, slice):
             return self.read_batch(range(*index.indices(len(self))))
+        n_axes: int = getattr(index, "ndim", 0)
+        if isinstance(index, (list, range)) or n_axes:
+            return self.read_batch(self._listed(index))
         frame, image = self._get_table().frame_of(self._resolve(index))
         return drop_grey_axis(self._show(frame, [image], [0], NewPlaces(self._limits))[0])
+
+    @overload
+    def get(self, index: SupportsIndex | str) -> Pixels | None: ...
+
+    @overload
+    def get(self, index: SupportsIndex | str, default: T) -> Pixels | T: ...
+
+    def get(self, index: SupportsIndex | str, default: Any = None) -> Any:
+        """Give an image by key or number, or the default where there is none; a damaged one raises."""
+        try:
+            number = self._resolve(index)
+        except (KeyMissing, IndexError):
+            return default
+        return self[number]
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and self._find(key) is not None
 
     @overload
-    def read_batch(self, indices: Iterable[int | str]) -> list[Pixels]: ...
+    def read_batch(self, indices: Iterable[SupportsIndex | str]) -> list[Pixels]: ...
 
     @overload
-    def read_batch(self, indices: Iterable[int | str], out: Pixels) -> Pixels: ...
+    def read_batch(self, indices: Iterable[SupportsIndex | str], out: Pixels) -> Pixels: ...
 
-    def read_batch(self, indices: Iterable[int | str], out: Pixels | None = None) -> list[Pixels] | Pixels:
+    def read_batch(
+        self, indices: Iterable[SupportsIndex | str], out: Pixels | None = None
+    ) -> list[Pixels] | Pixels:
         """Give images by numbers or keys, in the order asked for; each frame is read once.
 
         Parameters
@@ -275,7 +337,7 @@ class Reader:
                 self._cache.get(each.frame, table.read)
             yield each
 
-    def info(self, index: int | str) -> dict[str, Any]:
+    def info(self, index: SupportsIndex | str) -> dict[str, Any]:
         """Say what is known of an image without decoding it: see `describe.describe_images`."""
         table = self._get_table()
         frame, image = table.frame_of(self._resolve(index))
@@ -324,13 +386,28 @@ class Reader:
                 self._table = load_table(self._source, self._limits, self._on_damage)
             return self._table
 
-    def _resolve(self, index: int | str) -> int:
+    def _listed(self, indices: Any) -> list[Any]:
+        """Give what a list or an array asks for, one by one; of truth values the numbers of the true ones."""
+        listed = indices.tolist() if hasattr(indices, "tolist") else list(indices)
+        if not listed or not all(isinstance(each, (bool, np.bool_)) for each in listed):
+            return listed
+        if len(listed) != len(self):
+            raise IndexError(f"{len(listed):,} truth values for a stream of {len(self):,} images")
+        return [number for number, is_wanted in enumerate(listed) if is_wanted]
+
+    def _resolve(self, index: SupportsIndex | str) -> int:
         if isinstance(index, str):
             found = self._find(index)
             if found is None:
                 raise KeyMissing(f"no image has the key {index!r}")
             return found
-        number = operator.index(index)
+        try:
+            number = operator.index(index)
+        except TypeError:
+            raise TypeError(
+                "images are asked for by number or key, by a slice, or several by a list of numbers or keys, "
+                f"as reader[[0, 2]], not by {type(index).__name__}"
+            ) from None
         length = len(self)
         if not -length <= number < length:
             raise IndexError(f"image {number} of a stream of {length}")

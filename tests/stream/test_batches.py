@@ -78,6 +78,98 @@ def test_an_array_that_does_not_fit(out, message):
         tp.Reader(stream_of("raw")).read_batch([0, 1], out)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "numbers"),
+    [
+        ([0, 2], [0, 2]),
+        ([], []),
+        (np.array([], int), []),
+        (np.array([3, -1, 3]), [3, 39, 3]),
+        (["5", 1, "0"], [5, 1, 0]),
+        (np.array(["7", "2"]), [7, 2]),
+        (np.arange(40) % 9 == 4, [4, 13, 22, 31]),
+        ([False] * 38 + [True] * 2, [38, 39]),
+        ([True] + [np.False_] * 39, [0]),
+        (range(9, 5, -2), [9, 7]),
+        (slice(4, None, -2), [4, 2, 0]),
+        (slice(50, 60), []),
+    ],
+    ids=str,
+)
+def test_several_images_by_a_list(wanted, numbers):
+    """Whatever indexes an array indexes a Reader, and keys do too."""
+    stream = stream_of("kmeans")
+    expected = list(tp.Reader(stream))
+    got = tp.Reader(stream)[wanted]
+    assert isinstance(got, list)
+    assert len(got) == len(numbers)
+    assert all((image == expected[number]).all() for image, number in zip(got, numbers, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "error", "message"),
+    [
+        ([0, 40], IndexError, "image 40 of a stream of 40"),
+        (["nix"], tp.KeyMissing, "nix"),
+        ([True, False], IndexError, "2 truth values for a stream of 40 images"),
+        ((0, 2), TypeError, r"reader\[\[0, 2\]\], not by tuple"),
+        (1.5, TypeError, "not by float"),
+        (np.array([1.0]), TypeError, "not by float"),
+        (np.array([[0, 1]]), TypeError, "not by list"),
+        (None, TypeError, "not by NoneType"),
+    ],
+    ids=str,
+)
+def test_what_indexes_no_images(wanted, error, message):
+    with pytest.raises(error, match=message):
+        tp.Reader(stream_of("raw"))[wanted]
+
+
+def test_an_image_or_a_default():
+    stream = bytearray(stream_of("raw"))
+    reader = tp.Reader(bytes(stream))
+    assert (reader.get("3") == reader[3]).all()
+    assert (reader.get(np.int64(-1)) == reader[39]).all()
+    assert reader.get("nix") is None
+    assert reader.get(40, "none") == "none"
+    stream[reader.info(3)["offset"] + 60] ^= 1
+    with pytest.raises(tp.ChecksumMismatch):  # not there is one thing, and damaged another
+        tp.Reader(bytes(stream)).get("3")
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("shape", [(8, 8, 3), (6, 5)])
+def test_one_image_into_an_array(mode, shape):
+    images = pictures(8, shape)
+    book = tp.fit("pca", images, n_components=3) if mode == "pca" else None
+    stream = write_stream([Record(images[0], {})], dictionary=book, mode=mode)
+    expected = tp.decode(stream)
+    for place in (shape, (*shape, 1) if len(shape) == 2 else shape):
+        batch = np.full((3, *place), 7, np.uint8)
+        out = batch[1]
+        assert tp.decode(stream, out=out) is out
+        assert (out.reshape(shape) == expected).all()
+        assert (batch[::2] == 7).all()
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        (np.zeros((8, 8, 3), np.int8), "int8"),
+        (np.zeros((8, 8), np.uint8), r"expected \(8, 8, 3\), got \(8, 8\)"),
+        (np.zeros((1, 8, 8, 3), np.uint8), r"got \(1, 8, 8, 3\)"),
+        (np.zeros((8, 8, 6), np.uint8)[..., ::2], "strided"),
+        (np.frombuffer(bytes(192), np.uint8).reshape(8, 8, 3), "read-only"),
+        (bytearray(192), "bytearray"),
+    ],
+)
+def test_an_array_that_does_not_fit_one_image(out, message, monkeypatch):
+    stream = write_stream([Record(pictures(1)[0], {})])
+    monkeypatch.setattr("triptych.reader.open_item", None)  # nothing is decoded
+    with pytest.raises(tp.InvalidOption, match=message):
+        tp.decode(stream, out=out)
+
+
 def test_the_limit_holds_for_batches():
     reader = tp.Reader(stream_of("raw"), limits=tp.Limits(decoded_bytes=10 * 192))
     assert len(reader.read_batch(range(7))) == 7

@@ -25,6 +25,7 @@ tp.encode(image, mode="pca", quality=np.uint8(90), tune="psnr", limits=tp.Limits
 tp.encode(image, lossless=True, key="cat", label=3, metadata={"place": "Kyiv"}, dpi=(72, 72))
 tp.encode(image, target_psnr=np.float32(40), threads=0, executor=ThreadPoolExecutor(), limits=None)
 assert_type(tp.decode(data), Pixels)
+assert_type(tp.decode(data, out=np.empty_like(image)), Pixels)
 
 # Dictionaries.
 palette = assert_type(tp.fit("kmeans", [image], n_colors=16, keep=[(0, 0, 0)], effort="fast"), tp.Dictionary)
@@ -42,6 +43,14 @@ with tp.Writer(io.BytesIO(), append=False, threads=2, on_failure=lambda keys, er
 with tp.Reader("images.tych", damage="skip", threads=0) as reader:
     for info, pixels in reader.items():
         print(info["number"], assert_type(pixels, Pixels).shape)
+    assert_type(reader["cat"], Pixels)
+    assert_type(reader[np.int64(0)], Pixels)
+    assert_type(reader[:2], list[Pixels])
+    assert_type(reader[[0, "cat"]], list[Pixels])
+    assert_type(reader[np.array([0, 2])], list[Pixels])
+    assert_type(reader.get("cat"), Pixels | None)
+    assert_type(reader.get("cat", image), Pixels)
+    assert_type(reader.get(9, "none"), Pixels | str)
     assert_type(reader.read_batch([0, "cat"]), list[Pixels])
     assert_type(reader.read_batch(range(1), np.empty((1, 16, 16, 3), np.uint8)), Pixels)
 assert_type(tp.verify("images.tych", level="decode"), tp.Report)

@@ -32,6 +32,10 @@ tp.fit("ae", [image], n_components=9)  # call-overload
 CollectionStatistics("ae")  # arg-type
 CollectionStatistics("kmeans").fit(n_colours=8)  # call-arg
 tp.Reader("x.tych", damage="ignore")  # arg-type
+tp.Reader("x.tych")[0, 2]  # call-overload
+tp.Reader("x.tych")[1.0]  # call-overload
+tp.Reader("x.tych").get(1.0)  # call-overload
+tp.decode(b"", out=bytearray(768))  # arg-type
 tp.verify("x.tych", level="full")  # arg-type
 Triptych(n_colours=4)  # call-arg
 Triptych(threads=4)  # call-arg
