@@ -99,6 +99,18 @@ class RemoteError(TriptychError, OSError):
         return OSError.__new__(cls, *args)
 
 
+class RemoteDenied(RemoteError, PermissionError):
+    """The server asks for credentials (401), or refuses those that it got (403)."""
+
+
+class RemoteTimeout(RemoteError, TimeoutError):
+    """The server does not answer, or sends next to nothing."""
+
+
+class SchemeRefused(RemoteError):
+    """A URL's scheme is none of a network, and no option allows it."""
+
+
 class ExtraMissing(TriptychError, ImportError):
     """A mode or a source needs packages that are not installed; the message says which extra brings them."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from types import TracebackType
 from typing import Any, Literal, Self, SupportsIndex, TypeVar, overload
@@ -35,9 +35,10 @@ from triptych.limits import Limits
 from triptych.modes.base import OpenFrame
 from triptych.parallel import ordered_map
 from triptych.placing import NewPlaces, PlacesIn, place_one
-from triptych.scan import Item, Shown, check_shown, decode_all, decode_item, open_item, scan
+from triptych.scan import Item, check_shown, decode_all, decode_item, open_item, scan
 from triptych.source import SourceLike, open_source
 from triptych.table import Table, Wanted, load_table
+from triptych.urls import Sealed, StorageOptions, is_url, show_url
 
 T = TypeVar("T")
 
@@ -53,12 +54,13 @@ def decode(
     n_components: int | None = None,
     realism: float | None = None,
     out: Pixels | None = None,
+    storage_options: StorageOptions | None = None,
 ) -> Pixels:
     """Decode a stream of one image.
 
     Parameters
     ----------
-    data : bytes, path or file object
+    data : bytes, path, URL or file object
         The stream.
     dictionary : Dictionary, path, id or name, or several
         Where the stream names one that it does not hold.
@@ -73,6 +75,8 @@ def decode(
     out : ndarray of uint8, (height, width, channels), or (height, width) for a grey image
         Where the pixels go, and what is given then; by default a new array. Where decoding fails they are not
         what they were.
+    storage_options : mapping
+        As in `Reader`.
 
     Returns
     -------
@@ -90,7 +94,7 @@ def decode(
     """
     limits = limits or Limits()
     shelf = Shelf(iterate_dictionaries(dictionary, limits), limits)
-    source = open_source(data)
+    source = open_source(data, storage_options)
     try:
         only: Item | None = None
         for item in scan(source, limits):
@@ -121,7 +125,8 @@ class Reader:
     Parameters
     ----------
     source : path, bytes, file object, pipe or URL
-        URLs need fsspec. A pipe can be iterated once, and nothing else.
+        URLs need fsspec, and are of networks (`https`, `s3`, `gs`, `az`, ...). A pipe can be iterated once,
+        and nothing else.
     limits : Limits
         What is refused.
     dictionary : Dictionary, path, id or name, or several
@@ -135,7 +140,9 @@ class Reader:
     n_components, realism : int, float
         As in `decode`, of every image.
     storage_options : mapping
-        Of a URL: arguments of the fsspec file system, as `{"endpoint_url": ..., "anon": True}` for s3.
+        Of a URL: arguments of the fsspec file system, as `{"endpoint_url": ..., "anon": True}` for s3. And
+        two of ours: `deadline`, seconds that servers may let us wait (60; what they send at 16 KiB a second
+        does not count), and `schemes`, a list of those to be taken besides, as `["zip", "file"]`.
 
     Examples
     --------
@@ -155,7 +162,7 @@ class Reader:
         threads: int = 1,
         n_components: int | None = None,
         realism: float | None = None,
-        storage_options: Mapping[str, Any] | None = None,
+        storage_options: StorageOptions | None = None,
     ) -> None:
         if damage not in ("raise", "skip"):
             raise InvalidOption(f"damage must be one of 'raise', 'skip', not {damage!r}")
@@ -184,13 +191,17 @@ class Reader:
         if isinstance(source, memoryview):
             source = bytes(source)
         arguments = (source, *self._arguments[1:])
-        return _reopen, (arguments, self._threads, self._shown, self._storage_options)
+        named = {"threads": self._threads, "storage_options": self._storage_options} | self._shown._asdict()
+        # A URL and its options may hold credentials, which nothing that is printed shows.
+        return _reopen, (Sealed((arguments, named)),)
 
     def __repr__(self) -> str:
         source = self._arguments[0]
         name = (
             f"{len(source):,} bytes" if isinstance(source, (bytes, bytearray, memoryview)) else repr(source)
         )
+        if is_url(source):
+            name = repr(show_url(source))
         return f"<Reader of {name}>"
 
     def __enter__(self) -> Self:
@@ -467,7 +478,6 @@ class Reader:
         return item, decode_all(item, self._shelf, self._limits, self._on_damage, self._shown)
 
 
-def _reopen(
-    arguments: tuple[Any, ...], threads: int, shown: Shown, storage_options: Mapping[str, Any] | None
-) -> Reader:
-    return Reader(*arguments, threads=threads, storage_options=storage_options, **shown._asdict())
+def _reopen(sealed: Sealed) -> Reader:
+    arguments, named = sealed.value
+    return Reader(*arguments, **named)

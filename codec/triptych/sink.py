@@ -23,6 +23,8 @@ from typing import IO, Protocol
 
 from triptych.errors import InvalidOption, TargetBusy
 from triptych.forking import renew_after_fork
+from triptych.remotesink import RemoteSink
+from triptych.urls import StorageOptions, is_url, show_url
 
 SinkLike = str | os.PathLike[str] | IO[bytes]
 
@@ -51,8 +53,10 @@ class Sink(Protocol):
         ...
 
 
-def open_sink(target: SinkLike) -> Sink:
-    """Open whatever a stream can be written to, as a new stream."""
+def open_sink(target: SinkLike, storage_options: StorageOptions | None = None) -> Sink:
+    """Open whatever a stream can be written to, as a new stream; the options are for URLs."""
+    if isinstance(target, str) and is_url(target):
+        return RemoteSink(target, storage_options)
     if isinstance(target, (str, os.PathLike)):
         path = Path(target)
         if path.exists() and not path.is_file():  # a FIFO or a device
@@ -67,10 +71,15 @@ def open_append(target: SinkLike) -> Sink:
     Raises
     ------
     InvalidOption
-        The path is a folder, a FIFO or a device.
+        The path is a folder, a FIFO or a device, or a URL.
     TargetBusy
         The path is being written by another Writer.
     """
+    if isinstance(target, str) and is_url(target):
+        raise InvalidOption(
+            f"append=True needs a file, and {show_url(target)} is a URL: write another stream, and join them "
+            "by concatenate (triptych cat)"
+        )
     if isinstance(target, (str, os.PathLike)):
         path = Path(target)
         if path.exists() and not path.is_file():

@@ -1,4 +1,4 @@
-"""Where streams are read from: bytes, a path, a file object, a pipe or a URL, all behind `read_at`.
+"""Where streams are read from: bytes, a map, a path, a file object, a pipe or a URL, all behind `read_at`.
 
 `read_at(offset, length)` gives the bytes there, fewer only at the end. Random-access sources may be asked
 from several threads. A pipe can only be asked for what lies at or after the last place asked for.
@@ -7,17 +7,18 @@ from several threads. A pipe can only be asked for what lies at or after the las
 from __future__ import annotations
 
 import io
+import mmap
 import os
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from triptych.errors import NotSeekable
 from triptych.forking import renew_after_fork
 from triptych.remote import RemoteSource
+from triptych.urls import StorageOptions, is_url
 
-SourceLike = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
+SourceLike = str | os.PathLike[str] | bytes | bytearray | memoryview | mmap.mmap | IO[bytes]
 
 
 class Source(Protocol):
@@ -37,15 +38,17 @@ class Source(Protocol):
         ...
 
 
-def open_source(target: SourceLike, storage_options: Mapping[str, Any] | None = None) -> Source:
+def open_source(target: SourceLike, storage_options: StorageOptions | None = None) -> Source:
     """Open whatever a stream can be read from; the options are for URLs."""
     if isinstance(target, (str, os.PathLike)):
         text = os.fspath(target)
-        if "://" in text:
+        if is_url(text):
             return RemoteSource(text, storage_options)
         if Path(text).exists() and not Path(text).is_file():  # a FIFO or a device
             return PipeSource(open(text, "rb", buffering=0), owned=True)
         return PathSource(text)
+    if isinstance(target, mmap.mmap):
+        return MappedSource(target)
     if not isinstance(target, (bytes, bytearray, memoryview)) and hasattr(target, "read"):
         return HandleSource(target) if is_seekable(target) else PipeSource(target)
     return BytesSource(target)
@@ -72,6 +75,24 @@ class BytesSource:
 
     def close(self) -> None:
         """Do nothing: the caller owns the bytes."""
+
+
+class MappedSource:
+    """A file mapped into memory by the caller, who may close it at any time: no view of it is kept.
+
+    Up to Python 3.12 a map is half a file object, whose `seek` gives nothing.
+    """
+
+    def __init__(self, data: mmap.mmap) -> None:
+        self._data = data
+        self.size = len(data)
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Give a copy of the bytes; where the map stands, and is moved to, makes no difference."""
+        return self._data[offset : offset + length]
+
+    def close(self) -> None:
+        """Do nothing: the caller owns the map."""
 
 
 class HandleSource:

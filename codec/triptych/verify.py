@@ -18,6 +18,7 @@ from triptych.parallel import ordered_map
 from triptych.scan import Item, decode_all, scan
 from triptych.source import SourceLike, open_source
 from triptych.table import add_to_index
+from triptych.urls import StorageOptions
 
 
 @dataclass
@@ -52,19 +53,20 @@ def verify(
     dictionary: Any = None,
     limits: Limits | None = None,
     threads: int = 1,
+    storage_options: StorageOptions | None = None,
 ) -> Report:
     """Check a stream.
 
     Parameters
     ----------
-    source : path, bytes, file object or pipe
+    source : path, URL, bytes, file object or pipe
         Read once, front to back.
     level : {"structure", "decode"}
         `"structure"`: checksums, frames, metadata and indexes; needs no dictionary. `"decode"`: each image
         too.
     damage : {"raise", "skip"}
         Raise at the first damage, or go on and list it in the report.
-    dictionary, limits, threads
+    dictionary, limits, threads, storage_options
         As in `Reader`.
 
     Raises
@@ -86,7 +88,7 @@ def verify(
     def check(item: Item) -> None:
         decode_all(item, shelf, accepted, on_damage)
 
-    opened = open_source(source)
+    opened = open_source(source, storage_options)
     try:
         items = _count(scan(opened, accepted, on_damage=on_damage), report)
         if level == "decode":

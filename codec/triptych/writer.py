@@ -39,6 +39,7 @@ from triptych.part import PartWriter
 from triptych.payload import Entry, build_prefix, check_key, check_label
 from triptych.sink import SinkLike, open_append, open_sink
 from triptych.tail import find_tail
+from triptych.urls import StorageOptions
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -107,8 +108,9 @@ class Writer:
 
     Parameters
     ----------
-    target : path or binary file object
-        A path gets the stream when it is whole: at `close` or `flush`. A pipe is written as the frames come.
+    target : path, URL or binary file object
+        A path gets the stream when it is whole: at `close` or `flush`; a URL at `close`, and it cannot be
+        continued. A pipe is written as the frames come.
     dictionary : Dictionary, path, id or name
         What the images share.
     append : bool
@@ -124,6 +126,8 @@ class Writer:
         of decoding images that are not known to be exact.
     chooser : triptych.modes.auto.Chooser
         Who chooses the panel of each image, for callers that know more of a collection than its next image.
+    storage_options : mapping
+        Of a URL, as in `Reader`.
     **options
         Those of `triptych.options.Options`:
 
@@ -145,6 +149,7 @@ class Writer:
         on_failure: OnFailure | None = None,
         on_encoded: OnEncoded | None = None,
         chooser: Chooser | None = None,
+        storage_options: StorageOptions | None = None,
         **options: Unpack[EncodeOptions],
     ) -> None:
         self._closed = True  # until there is something to close
@@ -170,7 +175,7 @@ class Writer:
         self._room = 1
         self._failed = False
         self._begin = 0
-        self._sink = open_append(target) if append else open_sink(target)
+        self._sink = open_append(target) if append else open_sink(target, storage_options)
         self._closed = False
         try:
             tail = None

@@ -16,6 +16,7 @@ from triptych.cli.console import cold_kernel_notice, print_json, progress
 from triptych.cli.failures import CORRUPT, CommandError, Failures, UsageFailure, cause, complain, naming
 from triptych.cli.outputs import STDOUT, binary_stdout, refuse_existing, safe_name, write_file
 from triptych.cli.streams import select_images, stream_name, stream_source
+from triptych.urls import is_url, show_url
 
 if TYPE_CHECKING:
     from triptych.images import Pixels
@@ -142,6 +143,8 @@ def _open_target(
     output: str, suffix: str, force: bool, images: Iterator[_Decoded], *, as_file: bool
 ) -> _Target:
     """Look at the first two images: one goes to a file or stdout, more go to a directory."""
+    if is_url(output):
+        raise UsageFailure(f"{show_url(output)}: images are written to folders and files, not to URLs")
     first = list(_take(images, 1))
     is_folder = output != STDOUT and (output.endswith(("/", os.sep)) or os.path.isdir(output))
     if not is_folder:

@@ -129,7 +129,7 @@ def encode_command(
     is_named = append or resume or (all_frames and inputs[0].path != STDIN)
     if len(inputs) == 1 and not (is_named or os.path.isdir(images[0] if images else "")):
         inputs = Inputs([inputs[0].path], [""], limits)
-    target = stream_target(output, force or resume, append=append)
+    target = stream_target(output, force, append=append or resume)
     if len(inputs) > 1 and options["target_size"] is not None and options["frame_images"] is not None:
         raise UsageFailure("--frame-images: with --target-size, each image has a frame of its own")
     given_options = opt.given_options(limits=limits, **options)

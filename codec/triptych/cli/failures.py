@@ -20,6 +20,7 @@ from triptych.errors import (
     LimitExceeded,
     TriptychError,
 )
+from triptych.urls import hide_credentials
 
 FAILED, USAGE, CORRUPT, MISSING, LIMIT = 1, 2, 3, 4, 5
 
@@ -82,8 +83,8 @@ class UsageFailure(click.ClickException):
 
 
 def complain(text: str) -> None:
-    """Print a line on stderr, above a progress bar where there is one."""
-    line = f"triptych: {text}"
+    """Print a line on stderr, above a progress bar where there is one; without credentials of URLs."""
+    line = f"triptych: {hide_credentials(text)}"
     tqdm = sys.modules.get("tqdm")
     if tqdm is not None:
         tqdm.tqdm.write(line, file=sys.stderr)

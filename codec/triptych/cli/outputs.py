@@ -12,6 +12,7 @@ from typing import IO
 
 from triptych.cli.failures import UsageFailure
 from triptych.sink import keep_mode
+from triptych.urls import Location, is_url, show_url
 
 STDOUT = "-"
 _MAX_NAME_BYTES = 200
@@ -24,6 +25,14 @@ def stream_target(output: str, force: bool, *, append: bool = False) -> str | IO
 
     An existing file needs `force` (or `append`), and so does a terminal.
     """
+    if is_url(output):
+        if append:
+            raise UsageFailure(
+                f"{show_url(output)}: a URL cannot be continued; write another stream, and `cat` them"
+            )
+        if not force and (location := Location(output)).is_writable and location.exists():
+            raise UsageFailure(f"{location.shown}: exists; use --force to overwrite it")
+        return output
     if output != STDOUT:
         if not (force or append):
             refuse_existing(Path(output))

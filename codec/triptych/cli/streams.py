@@ -15,6 +15,7 @@ from triptych.cli import options as opt
 from triptych.cli.failures import CommandError, Failures, UsageFailure, naming
 from triptych.cli.outputs import STDOUT, stream_target
 from triptych.errors import KeyMissing, TriptychError
+from triptych.urls import show_url
 
 if TYPE_CHECKING:
     from triptych.limits import Limits
@@ -25,7 +26,7 @@ STDIN = "-"
 
 def stream_name(stream: str) -> str:
     """Give the name by which messages call a stream."""
-    return "stdin" if stream == STDIN else stream
+    return "stdin" if stream == STDIN else show_url(stream)
 
 
 @contextmanager

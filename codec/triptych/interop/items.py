@@ -23,6 +23,7 @@ from triptych.interop.colors import check_mode, color_of, convert
 from triptych.interop.shards import I64
 from triptych.limits import Limits
 from triptych.reader import Reader
+from triptych.urls import Sealed, show_url
 
 SourceName = str | os.PathLike[str] | bytes
 Fields = str | tuple[str, ...]
@@ -61,10 +62,11 @@ class Opened:
         self._process = 0
 
     def __getstate__(self) -> tuple[Any, ...]:
-        return self.source, self.reading, self.on_error
+        # The options of a URL may hold credentials, which nothing that is printed shows.
+        return (Sealed((self.source, self.reading, self.on_error)),)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.__init__(*state)  # type: ignore[misc]  # nothing that travels is more than its arguments
+        self.__init__(*state[0].value)  # type: ignore[misc]  # nothing that travels is more than its arguments
 
     def __del__(self) -> None:
         self.close()
@@ -95,7 +97,9 @@ class Opened:
 
     @property
     def _name(self) -> str:
-        return f"{len(self.source):,} bytes" if isinstance(self.source, bytes) else str(self.source)
+        if isinstance(self.source, bytes):
+            return f"{len(self.source):,} bytes"
+        return show_url(os.fspath(self.source))
 
     def image_counts(self) -> I64:
         """Give the number of images of each frame, as the stream is in this process."""
