@@ -16,8 +16,8 @@ def describe_images(item: Item, first_image: int, shelf: Shelf) -> list[dict[str
 
     Always there: `number`, `shape` (as `decode` gives it), `color` (L, LA, RGB, RGBA, or how many
     bands), `mode`, `frame`, `offset` and `bytes` (of the whole frame). Where the image has them: `key`,
-    `label`, `metadata`, `exif`, `xmp`, `icc_profile`, `dpi`, `duration`, `loop`, `dictionary` (its id). Then
-    what the mode adds.
+    `label`, `metadata`, `exif`, `xmp`, `icc_profile`, `dpi`, `text`, `colorimetry`, `duration`, `loop`,
+    `dictionary` (its id). Then what the mode adds.
     """
     assert item.images is not None
     mode = get_mode(item.images.mode)

@@ -14,10 +14,14 @@ from typing import Any
 
 from triptych.errors import InvalidFrame, InvalidOption
 from triptych.limits import Limits
+from triptych.sidedata import check_colorimetry, check_text, known_colorimetry, known_text
 from triptych.timing import build_timing, parse_timing
 from triptych.varint import build_varint, parse_varint
 
-TAGS = {"exif": 1, "xmp": 2, "icc_profile": 3, "metadata": 4, "dpi": 5, "duration": 8}
+TAGS = {
+    **{"exif": 1, "xmp": 2, "icc_profile": 3, "metadata": 4, "dpi": 5},
+    **{"text": 6, "colorimetry": 7, "duration": 8},
+}
 JSON_TAG = TAGS["metadata"]
 MAX_ATTACHMENTS = 16
 _RAW = frozenset(("exif", "xmp", "icc_profile"))
@@ -107,6 +111,10 @@ def make_attachments(said: Mapping[str, Any], limits: Limits) -> Attachments:
         attachments[TAGS[name]] = bytes(given[name])
     if "metadata" in given:
         attachments[JSON_TAG] = build_json(given["metadata"])
+    if "text" in given:
+        attachments[TAGS["text"]] = build_json(check_text(given["text"]))
+    if "colorimetry" in given:
+        attachments[TAGS["colorimetry"]] = build_json(check_colorimetry(given["colorimetry"]))
     if "dpi" in given:
         attachments[TAGS["dpi"]] = build_resolution(given["dpi"])
     if "duration" in given:
@@ -122,6 +130,9 @@ def name_attachments(attachments: Attachments) -> dict[str, Any]:
     named: dict[str, Any] = {name: attachments[tag] for name, tag in TAGS.items() if tag in attachments}
     if "metadata" in named:
         named["metadata"] = parse_json(named["metadata"])
+    for name, known in (("text", known_text), ("colorimetry", known_colorimetry)):
+        if name in named and (said := known(parse_json(named.pop(name)))):
+            named[name] = said
     if "dpi" in named:
         dpi = parse_resolution(named.pop("dpi"))
         if dpi is not None:

@@ -11,7 +11,7 @@ import dataclasses
 import io
 import warnings
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, Unpack
 
@@ -62,6 +62,8 @@ def encode(
     xmp: bytes | None = None,
     icc_profile: bytes | None = None,
     dpi: tuple[float, float] | None = None,
+    text: Mapping[str, str | Sequence[str]] | None = None,
+    colorimetry: Mapping[str, Any] | None = None,
     duration: float | None = None,
     loop: int | None = None,
     **options: Unpack[EncodeOptions],
@@ -74,7 +76,7 @@ def encode(
         uint8 (height, width) or (height, width, channels), or a Pillow image: see `Writer.write`.
     dictionary : Dictionary, path, id or name
         As in `Writer`.
-    key, label, metadata, exif, xmp, icc_profile, dpi, duration, loop
+    key, label, metadata, exif, xmp, icc_profile, dpi, text, colorimetry, duration, loop
         As in `Writer.write`.
     **options
         Those of `triptych.options.Options`:
@@ -96,6 +98,8 @@ def encode(
             xmp=xmp,
             icc_profile=icc_profile,
             dpi=dpi,
+            text=text,
+            colorimetry=colorimetry,
             duration=duration,
             loop=loop,
         )
@@ -200,6 +204,8 @@ class Writer:
         xmp: bytes | None = None,
         icc_profile: bytes | None = None,
         dpi: tuple[float, float] | None = None,
+        text: Mapping[str, str | Sequence[str]] | None = None,
+        colorimetry: Mapping[str, Any] | None = None,
         duration: float | None = None,
         loop: int | None = None,
     ) -> None:
@@ -221,6 +227,12 @@ class Writer:
             Kept unchanged.
         dpi : (float, float)
             Pixels an inch, across and down; kept as float32.
+        text : dict
+            Texts by keyword, as PNG has them; a list where a keyword comes again. Comments of JPEG and GIF
+            are "Comment".
+        colorimetry : dict
+            How colours are meant where no profile says it: `gamma`, `chromaticity` (x and y of white, red,
+            green, blue) and `srgb` (a rendering intent, 0 to 3), as in PNG.
         duration : float
             Of a frame of an animation: milliseconds that it is shown. Kept as a fraction of a second, which
             holds the times of GIF, WebP and APNG files exactly; up to 65,535 seconds.
@@ -241,7 +253,8 @@ class Writer:
         self._limits.check("pixels_per_image", shape.pixels)
         self._limits.check("decoded_bytes", shape.nbytes)
         said = {"metadata": metadata, "exif": exif, "xmp": xmp, "icc_profile": icc_profile, "dpi": dpi}
-        attachments = make_attachments(said | {"duration": duration, "loop": loop}, self._limits)
+        said |= {"text": text, "colorimetry": colorimetry, "duration": duration, "loop": loop}
+        attachments = make_attachments(said, self._limits)
         entry = Entry(shape, check_key(key), check_label(label), attachments)
         choice = self._chooser.choose(pixels)
         room = self._images_per_frame(choice, shape)
