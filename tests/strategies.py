@@ -61,6 +61,7 @@ resolutions = st.floats(min_value=0, exclude_min=True, allow_infinity=False, wid
 
 def records(max_side: int = 6):
     blobs = st.binary(max_size=40)
+    words = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
     about = st.fixed_dictionaries(
         {},
         optional={
@@ -71,6 +72,8 @@ def records(max_side: int = 6):
             "xmp": blobs,
             "icc_profile": blobs,
             "dpi": st.tuples(resolutions, resolutions),
+            "text": st.dictionaries(words, words | st.lists(words, min_size=2, max_size=3), min_size=1),
+            "colorimetry": st.builds(dict, gamma=resolutions) | st.builds(dict, srgb=st.integers(0, 3)),
         },
     )
     times = st.fixed_dictionaries({"duration": durations}, optional={"loop": st.integers(0, 2**32 - 1)})

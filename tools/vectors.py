@@ -185,6 +185,9 @@ def attachments_of(words: dict[str, Any]) -> dict[int, bytes]:
         items[4] = canonical(words["metadata"])
     if "dpi" in words:
         items[5] = struct.pack("<2f", *words["dpi"])
+    for tag, name in ((6, "text"), (7, "colorimetry")):
+        if name in words:
+            items[tag] = canonical(words[name])
     if "duration" in words:
         seconds = Fraction(words["duration"] / 1000).limit_denominator(65535)
         numbers = [seconds.numerator, seconds.denominator, *([words["loop"]] if "loop" in words else [])]
@@ -381,6 +384,19 @@ def good_vectors() -> Iterator[tuple[str, Callable[[], Good]]]:
                 *({"key": "a/0001", "duration": 70, "loop": 0}, {"key": "a/0002", "duration": 70}),
                 *({"key": "a/0003", "duration": 1500}, {"duration": 1001 / 30, "loop": 2}),
                 {"duration": 1001 / 30},
+            ],
+        ),
+    )
+    points = [0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06]
+    yield (
+        "text",
+        lambda: written(
+            "texts by keyword, one of which comes twice; how colours are meant",
+            [shown(palette(1, 4, 3), drawn(i, 4, 8, 8), 3) for i in range(3)],
+            [
+                {"text": {"Author": "J\u00f6rg", "Comment": ["one", "two"]}},
+                {"colorimetry": {"gamma": 0.45455, "chromaticity": points, "srgb": 0}},
+                {"text": {"Author": "J\u00f6rg", "Comment": ["one", "two"]}, "colorimetry": {"gamma": 1}},
             ],
         ),
     )

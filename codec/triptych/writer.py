@@ -252,8 +252,8 @@ class Writer:
         shape = Shape(*pixels.shape)
         self._limits.check("pixels_per_image", shape.pixels)
         self._limits.check("decoded_bytes", shape.nbytes)
-        said = {"metadata": metadata, "exif": exif, "xmp": xmp, "icc_profile": icc_profile, "dpi": dpi}
-        said |= {"text": text, "colorimetry": colorimetry, "duration": duration, "loop": loop}
+        said: dict[str, Any] = {"metadata": metadata, "exif": exif, "xmp": xmp, "icc_profile": icc_profile}
+        said |= {"dpi": dpi, "text": text, "colorimetry": colorimetry, "duration": duration, "loop": loop}
         attachments = make_attachments(said, self._limits)
         entry = Entry(shape, check_key(key), check_label(label), attachments)
         choice = self._chooser.choose(pixels)

@@ -158,7 +158,7 @@ def test_metadata_that_cannot_be_written_costs_no_image(tmp_path, run, pictures,
             writer.write(pictures["a"], key=key, exif=exif, xmp=b"<x/>")
     result = run("decode", tmp_path / "x.tych", "-o", tmp_path / "out", "--format", suffix)
     assert sorted(path.stem for path in (tmp_path / "out").iterdir()) == ["after", "bad", "before"]
-    assert suffix != "tiff" or "bad: written without metadata, which cannot be written" in result.stderr
+    assert suffix != "tiff" or "bad.tiff: written without EXIF, which .tiff files do not" in result.stderr
 
 
 def test_json_reports(tmp_path, run, folder):

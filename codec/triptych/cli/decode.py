@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator, Sequence
 from itertools import chain, count
@@ -56,6 +55,7 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
 @opt.force_option
 @opt.limits_option
 @opt.threads_option
+@opt.metadata_option
 @opt.json_option
 def decode_command(
     stream: str,
@@ -68,12 +68,14 @@ def decode_command(
     force: bool,
     limits: Limits,
     threads: int,
+    metadata: bool,
     as_json: bool,
 ) -> None:
     """Decode a stream into image files.
 
     One image becomes the file OUTPUT. More become files in the directory OUTPUT, each named by its key, or
-    its number where it has none. EXIF, ICC profiles and XMP are carried over. Of a damaged stream all whole
+    its number where it has none. Metadata are carried over, as far as the format holds them; where it cannot
+    say how a picture is to be turned, its pixels are turned. Of a damaged stream all whole
     images are decoded, and the bytes that are lost are listed (exit code 3).
     """
     if as_json and output == STDOUT:
@@ -98,9 +100,12 @@ def decode_command(
         ) as reader,
     ):
         images = _selected(reader, only, failures) if only else reader.items()
-        target = _open_target(output, suffix, force, images, as_file=len(only) == 1)
-        for info, pixels in progress(target.images, "images"):
-            target.save(info, pixels, failures)
+        target = _open_target(output, suffix, force, images, as_file=len(only) == 1, metadata=metadata)
+        try:
+            for info, pixels in progress(target.images, "images"):
+                target.save(info, pixels, failures)
+        finally:
+            failures.notes.say()
         lost = reader.damage
     for damage in lost:
         complain(f"{name}: bytes {damage.start} to {damage.stop - 1} are lost: {cause(damage.error)}")
@@ -140,7 +145,7 @@ def _suffix(output: str, format_name: str | None) -> str:
 
 
 def _open_target(
-    output: str, suffix: str, force: bool, images: Iterator[_Decoded], *, as_file: bool
+    output: str, suffix: str, force: bool, images: Iterator[_Decoded], *, as_file: bool, metadata: bool
 ) -> _Target:
     """Look at the first two images: one goes to a file or stdout, more go to a directory."""
     if is_url(output):
@@ -154,12 +159,12 @@ def _open_target(
         raise UsageFailure(f"{where} holds one image, and the stream has more: use --only, or -o DIRECTORY")
     if output == STDOUT:
         handle = binary_stdout(force)
-        return _Target(suffix, force, chain(first, images), handle=handle)
+        return _Target(suffix, force, chain(first, images), metadata=metadata, handle=handle)
     if is_folder or len(first) > 1:
-        return _Target(suffix, force, chain(first, images), folder=Path(output))
+        return _Target(suffix, force, chain(first, images), metadata=metadata, folder=Path(output))
     if not force and first:
         refuse_existing(Path(output))
-    return _Target(suffix, force, chain(first, images), file=Path(output))
+    return _Target(suffix, force, chain(first, images), metadata=metadata, file=Path(output))
 
 
 def _take(images: Iterator[_Decoded], count: int) -> Iterator[_Decoded]:
@@ -176,13 +181,14 @@ class _Target:
         force: bool,
         images: Iterator[_Decoded],
         *,
+        metadata: bool = True,
         handle: Any = None,
         file: Path | None = None,
         folder: Path | None = None,
     ) -> None:
         self.images = images
         self.written: list[str] = []
-        self._suffix, self._force = suffix, force
+        self._suffix, self._force, self._metadata = suffix, force, metadata
         self._handle, self._file, self._folder = handle, file, folder
         self._taken: set[str] = set()
         self._marks: dict[str, count[int]] = {}
@@ -191,7 +197,7 @@ class _Target:
         """Write one image; what goes wrong with one of many is its own failure."""
         try:
             path = self._file or self._path_in_folder(info)
-            data = _file_bytes(info, pixels, self._suffix)
+            data, left_out = _file_bytes(info, pixels, self._suffix, metadata=self._metadata)
             if self._handle is not None:
                 self._handle.write(data)
             else:
@@ -204,6 +210,9 @@ class _Target:
             failures.add(str(self._folder / str(info.get("key", info["number"]))), error)
         else:
             self.written.append(STDOUT if self._handle is not None else str(path))
+            if left_out:
+                why = f"which {self._suffix} files do not take"
+                failures.notes.add(self.written[-1], f"written without {', '.join(left_out)}, {why}")
 
     def _path_in_folder(self, info: dict[str, Any]) -> Path:
         if self._folder is None:
@@ -226,37 +235,23 @@ class _Target:
         return path
 
 
-def _file_bytes(info: dict[str, Any], pixels: Pixels, suffix: str) -> bytes:
+def _file_bytes(
+    info: dict[str, Any], pixels: Pixels, suffix: str, *, metadata: bool
+) -> tuple[bytes, list[str]]:
+    """Give the bytes of a file, and what of the metadata it does not have, in words."""
     import numpy as np
     from PIL import Image
 
     from triptych.errors import InvalidImage
     from triptych.images import Shape
-    from triptych.interop.pictures import save_options
+    from triptych.interop.saving import build_array, build_file
 
     if suffix == _ARRAY_SUFFIX:
-        buffer = io.BytesIO()
-        np.save(buffer, pixels)
-        return buffer.getvalue()
-    if Shape(*np.atleast_3d(pixels).shape).has_bands:
+        data, left_out = build_array(pixels, info)
+        name = "npy"
+    elif Shape(*np.atleast_3d(pixels).shape).has_bands:
         raise InvalidImage(f"{pixels.shape[2]} channels fit into no picture: use --format npy")
-    name = Image.registered_extensions()[suffix]
-
-    def save(metadata: dict[str, Any]) -> bytes:
-        buffer = io.BytesIO()
-        options = save_options(name, metadata) | _SAVE_OPTIONS.get(name, {})
-        Image.fromarray(pixels).save(buffer, name, **options)
-        return buffer.getvalue()
-
-    try:
-        return save(info)
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # Pillow parses some metadata, and raises anything where it is damaged
-        why = f"cannot be written as {name}: {cause(error)}"
-        try:
-            data = save({})
-        except Exception:
-            raise InvalidImage(why) from error
-        complain(f"{info.get('key', info['number'])}: written without metadata, which {why}")
-        return data
+    else:
+        name = Image.registered_extensions()[suffix]
+        data, left_out = build_file(pixels, info, name, _SAVE_OPTIONS.get(name, {}), metadata=metadata)
+    return data, left_out if metadata else []

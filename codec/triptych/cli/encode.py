@@ -56,9 +56,7 @@ _STREAM_SUFFIX = ".tych"
 @click.option("--frame-images", type=click.IntRange(1), metavar="N", help="Images in one frame.")
 @opt.limits_option
 @opt.threads_option
-@click.option(
-    "--metadata/--no-metadata", default=True, help="Carry EXIF, ICC, XMP and dpi over (the default)."
-)
+@opt.metadata_option
 @click.option("--quiet", is_flag=True, help="Say nothing but what was lost, left out or failed.")
 @click.option("-v", "--verbose", is_flag=True, help="Say what became of each image, and of all; in JSON too.")
 @opt.json_option

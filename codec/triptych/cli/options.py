@@ -81,6 +81,11 @@ limits_option = click.option(
 all_frames_option = click.option(
     "--all-frames", is_flag=True, help="All frames, pages or sizes of a file, not its first image alone."
 )
+metadata_option = click.option(
+    "--metadata/--no-metadata",
+    default=True,
+    help="Carry EXIF, ICC, XMP, dpi, text, gamma and the order of palettes over (the default).",
+)
 filelist_option = click.option(
     "--filelist", type=click.Path(), metavar="F", help="Read names of inputs from F, one a line; - is stdin."
 )

@@ -11,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 from triptych.errors import EncodeError, InvalidImage, LimitExceeded
 from triptych.limits import Limits
@@ -43,7 +43,7 @@ AS_GIVEN = Reading()
 
 
 class Picture(NamedTuple):
-    """An image read from a file; `metadata` holds what `read_metadata` finds.
+    """An image read from a file, its metadata as `Writer.write` takes them, and what is to be told.
 
     A file may have several (`n_frames`): frames of an animation, pages, sizes of an icon. `frame` is the
     number of this one, from 1, where all of them are read.
@@ -102,25 +102,31 @@ def _take_all(image: Image.Image, limits: Limits, reading: Reading) -> Iterator[
     from triptych.interop.conversion import look_at_file
 
     n_frames = count_frames(image)
+    texts = _read_texts(image, limits)
     if n_frames == 1 or not reading.all_frames:
-        yield _take(image, look_at_file(image), reading)._replace(n_frames=n_frames)
+        facts = look_at_file(image)
+        image.load()  # what a file says behind its pixels is known only then
+        yield _take(image, facts, texts, limits, reading)._replace(n_frames=n_frames)
         return
-    facts: list[Facts] = []
+    facts_of_frames: list[Facts] = []
 
     def looked_at() -> Iterator[Image.Image]:
         for frame in iterate_frames(image):
             limits.check("pixels_per_image", frame.width * frame.height)
-            facts.append(look_at_file(frame))
+            facts_of_frames.append(look_at_file(frame))
             yield frame
 
     for number, (frame, timing) in enumerate(time_frames(looked_at()), 1):
-        picture = _take(frame, facts.pop(), reading)
+        picture = _take(frame, facts_of_frames.pop(), texts, limits, reading)
         yield picture._replace(n_frames=n_frames, timing=timing, frame=number)
 
 
-def _take(image: Image.Image, facts: Facts, reading: Reading) -> Picture:
+def _take(
+    image: Image.Image, facts: Facts, texts: dict[str, Any], limits: Limits, reading: Reading
+) -> Picture:
     from triptych.images import as_pixels
     from triptych.interop.conversion import convert
+    from triptych.interop.orientation import read_orientation, set_upright, turn
     from triptych.interop.pictures import read_metadata
 
     plain, changes = convert(image, facts)
@@ -128,7 +134,39 @@ def _take(image: Image.Image, facts: Facts, reading: Reading) -> Picture:
         raise InvalidImage(
             f"--lossless: {changes[0].text}; without --lossless the picture is stored so, and a line says it"
         )
-    return Picture(as_pixels(plain), read_metadata(plain), changes=tuple(changes))
+    pixels = as_pixels(plain)
+    said = read_metadata(image, texts)
+    kept: Metadata = {}
+    if reading.metadata:
+        kept, left_out = _fit(said, limits)
+        changes += left_out
+        if "icc_profile" not in plain.info:  # the conversion made use of it
+            kept.pop("icc_profile", None)
+    # Where what said it is not kept, the pixels are turned.
+    orientation = read_orientation(said)
+    if read_orientation(kept) != orientation:
+        pixels, kept = turn(pixels, orientation), cast("Metadata", set_upright(kept))
+    return Picture(pixels, kept, changes=tuple(changes))
+
+
+def _read_texts(image: Image.Image, limits: Limits) -> dict[str, Any]:
+    """Return the texts of a file, where they are more than Pillow knows."""
+    from triptych.interop.pngtext import read_png_text
+
+    file = getattr(image, "fp", None)
+    if image.format != "PNG" or file is None:
+        return {}
+    return {"text": read_png_text(file, limits.metadata_bytes)}
+
+
+def _fit(said: Metadata, limits: Limits) -> tuple[Metadata, list[Change]]:
+    """Leave out what is too large."""
+    from triptych.interop.conversion import Change
+    from triptych.interop.pictures import LABELS, fit_metadata
+
+    kept, names = fit_metadata(said, limits.metadata_bytes)
+    most = f"{limits.metadata_bytes:,} bytes of metadata an image may have"
+    return kept, [Change(f"{LABELS[name]} is left out: it does not fit into the {most}") for name in names]
 
 
 def _load_array(path: str, limits: Limits) -> Pixels:
@@ -154,14 +192,18 @@ def _load_array(path: str, limits: Limits) -> Pixels:
 def limiting_pillow(limits: Limits) -> Iterator[None]:
     """Have Pillow refuse images of twice the pixels that our limits allow, and not warn of what we refuse.
 
+    Of PNG, a profile or text that is larger than Pillow likes is no reason to refuse the picture.
+
     Around all of the reading, as its limit and filters of warnings are the whole process's, not a thread's.
     """
-    from PIL import Image
+    from PIL import Image, PngImagePlugin
 
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, limits.pixels_per_image
+    text, PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             yield
     finally:
         Image.MAX_IMAGE_PIXELS = before
+        PngImagePlugin.MAX_TEXT_CHUNK = text
