@@ -16,7 +16,7 @@ import triptych as tp
 import triptych.pillow
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms, ImageFile, ImageSequence, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, ImageSequence, PngImagePlugin, UnidentifiedImageError
 from strategies import images
 from triptych.interop.pillow import FORMAT
 
@@ -385,3 +385,39 @@ def test_imageio(tmp_path):
     iio.imwrite(tmp_path / "y.tych", np.stack([pixels, pixels[::-1]]))
     np.testing.assert_array_equal(iio.imread(tmp_path / "y.tych", index=1), pixels[::-1])
     assert len(list(iio.imiter(tmp_path / "y.tych"))) == 2
+
+
+def test_text_and_colorimetry():
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Author", "A. B.")
+    text.add_text("Comment", "one")
+    text.add(b"gAMA", (45455).to_bytes(4, "big"))
+    buffer = io.BytesIO()
+    picture("RGB").save(buffer, "PNG", pnginfo=text)
+    with Image.open(buffer) as png, Image.open(saved(png)) as opened:
+        assert opened.info["text"] == {"Author": "A. B.", "Comment": "one"}
+        assert (opened.info["comment"], opened.info["gamma"]) == (b"one", 0.45455)
+        with Image.open(saved(opened, comment=b"two")) as again:
+            assert again.info["text"] == {"Author": "A. B.", "Comment": "two"}
+        jpeg = io.BytesIO()
+        opened.save(jpeg, "JPEG")
+        with Image.open(jpeg) as back, Image.open(saved(back)) as opened:
+            assert opened.info["comment"] == b"one"
+
+
+def test_metadata_that_are_too_large_cost_themselves():
+    image = picture("RGB")
+    image.info["exif"] = b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0"
+    with pytest.warns(UserWarning, match="ICC profile is left out"):
+        data = saved(image, icc_profile=bytes(2 << 20))
+    with Image.open(data) as opened:
+        assert opened.info.keys() == {"exif"}
+        assert opened.tobytes() == image.tobytes()
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("La", "LA"), ("RGBa", "RGBA")])
+def test_premultiplied_alpha(mode, expected):
+    image = Image.new(mode, (3, 2), (10, 100) if mode == "La" else (10, 20, 30, 100))
+    with Image.open(saved(image)) as opened:
+        assert opened.mode == expected
+        assert opened.tobytes() == image.convert(expected).tobytes()

@@ -117,19 +117,23 @@ def _exif_of_tiff(image: Any) -> bytes:
 
 def _read_text(image: Any, given: Mapping[str, Any]) -> Text:
     texts: dict[str, Any] = {}
-    comments: Sequence[Any] = [data for name, data in getattr(image, "applist", ()) if name == "COM"]
-    if not comments or "comment" in given:
-        comments = [given.get("comment", image.info.get("comment", ""))]
-    if readable := [text for comment in comments if (text := _as_text(comment))]:
-        texts[COMMENT] = readable
     if image.format == "PNG":
         texts |= {
             name: value
             for name, value in image.info.items()
             if isinstance(value, str) and name not in ("comment", PNG_XMP)
         }
-    said = given.get("text", image.info.get("text"))
-    return known_text(texts | (dict(said) if isinstance(said, Mapping) else {}))
+    for said in (image.info.get("text"), given.get("text")):
+        texts |= said if isinstance(said, Mapping) else {}
+    comments: Sequence[Any] = [data for name, data in getattr(image, "applist", ()) if name == "COM"]
+    if "comment" in given:
+        texts.pop(COMMENT, None)
+        comments = [given["comment"]]
+    elif not comments:
+        comments = [image.info.get("comment")]
+    if readable := [text for comment in comments if (text := _as_text(comment))]:
+        texts.setdefault(COMMENT, readable)
+    return known_text(texts)
 
 
 def _as_text(value: Any) -> str:

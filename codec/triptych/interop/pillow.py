@@ -22,7 +22,7 @@ from triptych.errors import FormatError, NotTriptych, TriptychError
 from triptych.framing import SIGNATURE
 from triptych.images import MODES
 from triptych.interop.animation import Timing, time_frames
-from triptych.interop.pictures import pillow_metadata, read_metadata
+from triptych.interop.pictures import LABELS, fit_metadata, pillow_metadata, read_metadata
 from triptych.limits import DEFAULT
 from triptych.metadata import TAGS, name_attachments
 from triptych.options import OPTION_NAMES, make_options
@@ -38,12 +38,17 @@ from triptych.writer import Writer
 __all__ = ["FORMAT", "TriptychImageFile", "register"]
 
 FORMAT = "TRIPTYCH"
-_WRITABLE_MODES = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA"))
+_WRITABLE_MODES = frozenset(("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa"))
 # Pillow has a limit of its own for pixels, which its users know how to change.
 _LIMITS = dataclasses.replace(DEFAULT, pixels_per_image=1 << 62)
 _OF_IMAGES = ("key", "label", "metadata")
 # Frames are whole pictures, whatever was disposed of between them.
-_OF_PILLOW = frozenset(("append_images", "disposal", "dpi", "duration", "exif", "icc_profile", "loop", "xmp"))
+_OF_PILLOW = frozenset(
+    (
+        *("append_images", "comment", "disposal", "dpi", "duration", "exif", "icc_profile", "loop", "text"),
+        "xmp",
+    )
+)
 _ALIKE, _NO_SLIPS = 0.8, frozenset(("speed",))
 """How like one of our options (`difflib` says) another name is taken for a slip; and what AVIF has."""
 _OF_WRITER = frozenset(("append", "dictionary", "on_failure", *OPTION_NAMES))
@@ -228,7 +233,10 @@ def _write(
         for frame, timing in frames:
             if frame.mode not in _WRITABLE_MODES:
                 raise OSError(f"cannot write mode {frame.mode} as {FORMAT}")
-            writer.write(frame, **of_image, **read_metadata(frame, given), **timing)
+            said, left_out = fit_metadata(read_metadata(frame, given), DEFAULT.metadata_bytes)
+            for name in left_out:
+                warnings.warn(f"{LABELS[name]} is left out of {FORMAT}: it is too large", stacklevel=4)
+            writer.write(frame, **of_image, **said, **timing)
 
 
 def _options(given: dict[str, Any]) -> dict[str, Any]:
