@@ -10,6 +10,8 @@ from PIL import Image
 
 STEPS = {"GIF": 10, "PNG": 1, "WEBP": 1}
 """Formats of animations, and the unit of their times in milliseconds."""
+RULES = {"GIF": {"disposal": 4}, "PNG": {"disposal": 3, "blend": 2}, "WEBP": {}}
+"""How many ways a format has to put a frame over those before it; WebP's encoder chooses by itself."""
 EXACT = {"GIF": {}, "PNG": {}, "WEBP": {"lossless": True, "exact": True}}
 
 
@@ -68,7 +70,11 @@ def write_animation(frames, format_name: str, duration, **options) -> io.BytesIO
 
 @st.composite
 def animations(draw):
-    """Give a format, a file of it with 2 to 6 frames, some alike, and its times and loop."""
+    """Give a format, a file of it with 2 to 6 frames, some alike, and its times and loop.
+
+    Frames leave behind what the format's rules of disposal say, so viewers may see other pictures than those
+    that were drawn here: what counts is what they see.
+    """
     format_name = draw(st.sampled_from(sorted(STEPS)))
     n_frames = draw(st.integers(2, 6))
     frames = draw_frames(n_frames, alpha=draw(st.booleans()), seed=draw(st.integers(0, 99)))
@@ -77,5 +83,7 @@ def animations(draw):
             frames[number + 1] = frames[number]
     times = draw(st.lists(st.integers(1, 300), min_size=n_frames, max_size=n_frames))
     loop = draw(st.integers(0, 3))
-    duration = [time * STEPS[format_name] for time in times]
-    return format_name, write_animation(frames, format_name, duration, loop=loop), loop
+    options = {"duration": [time * STEPS[format_name] for time in times], "loop": loop}
+    for name, count in RULES[format_name].items():
+        options[name] = draw(st.lists(st.integers(0, count - 1), min_size=n_frames, max_size=n_frames))
+    return format_name, write_animation(frames, format_name, **options), loop

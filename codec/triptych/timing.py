@@ -7,6 +7,7 @@ the rates of films. To users they are milliseconds, as in Pillow.
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -87,3 +88,26 @@ def parse_timing(data: bytes) -> dict[str, Any]:
         return {}
     timing = {"duration": count * 1000 // of if count * 1000 % of == 0 else count / of * 1000}
     return timing | ({"loop": numbers[2]} if numbers[2:] else {})
+
+
+def animation_name(key: str | None) -> str:
+    """Return what the keys of all frames of an animation begin with: the key up to its last `/`, less that.
+
+    Examples
+    --------
+    >>> animation_name("sprites/walk/0001")
+    'sprites/walk'
+    """
+    return (key or "").rpartition("/")[0]
+
+
+def goes_on(before: Mapping[str, Any], info: Mapping[str, Any]) -> bool:
+    """Say whether an image is a further frame of the animation that the image before it belongs to.
+
+    Parameters
+    ----------
+    before, info : mappings
+        What `Reader.info` says of each: `duration`, `loop` and `key` matter.
+    """
+    is_frame = "duration" in info and "loop" not in info and "duration" in before
+    return is_frame and animation_name(before.get("key")) == animation_name(info.get("key"))

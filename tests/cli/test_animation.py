@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
 import pytest
 import triptych as tp
-from moving import STEPS, draw_frames, shown, write_animation
-from PIL import Image
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from moving import STEPS, animations, draw_frames, play, shown, write_animation
+from PIL import Image, ImageSequence
 from triptych.errors import EncodeError
+from triptych.interop.animation import iterate_frames
 from triptych.jobs import Lost, Outcome
 
 TIMES = [100, 50, 70, 20, 1000]
@@ -159,3 +163,214 @@ def test_a_file_of_many_frames_counts_once(run, moving, tmp_path):
     path = moving / "gif.gif"
     result = run("encode", path, "-o", tmp_path / "x.tych", "--all-frames", "--json", "-v")
     assert json.loads(result.stdout)["input_bytes"] == path.stat().st_size
+
+
+def played(path):
+    """Give what is seen of a file, and how often it is played."""
+    with Image.open(path) as image:
+        return play(image), plays(image)
+
+
+def plays(image):
+    """Give how often a file says that it is played, 0 for ever: GIF says how often it is repeated."""
+    if image.format != "GIF":
+        return image.info.get("loop", 0)
+    loop = image.info.get("loop")
+    return 1 if loop is None else loop + bool(loop)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(animations(), st.sampled_from(sorted(STEPS)))
+def test_animations_of_one_format_come_out_in_another(run, tmp_path, animation, target):
+    _, file, _ = animation
+    source, stream, path = (tmp_path / name for name in ("a.in", "a.tych", f"a.{target.lower()}"))
+    source.write_bytes(file.getvalue())
+    run("encode", source, "-o", stream, "--all-frames", "-f")
+    result = run("decode", stream, "-o", path, "-f")
+    with Image.open(file) as given_image, Image.open(path) as image:
+        seen, expected = play(image), play(given_image)
+        assert [picture for picture, _ in seen] == [picture for picture, _ in expected]
+        if len(expected) == 1:  # a still: nothing is played
+            return
+        assert plays(image) == plays(given_image)
+        times, wanted = ([time for _, time in played] for played in (seen, expected))
+        if target == "GIF":
+            stored = times_of(given_image)
+            is_told = "times are rounded to 10 ms, as GIF has them" in result.stderr
+            assert is_told == any(round(time, 6) % 10 for time in stored)
+            late = np.abs(np.cumsum(times) - np.cumsum(wanted)).max()
+            assert late <= is_told * (5 + 10 * sum(time < 10 for time in stored))
+        else:
+            assert times == pytest.approx(wanted)
+            assert path.name not in result.stderr
+
+
+def times_of(image):
+    times = []
+    for frame in ImageSequence.Iterator(image):
+        frame.load()  # WebP knows times only then
+        times.append(frame.info.get("duration", 0))
+    return times
+
+
+def test_what_gif_does_not_hold_is_told_in_a_line_each(run, tmp_path):
+    random = np.random.default_rng(0)
+    frames = [random.integers(0, 256, (32, 32, 4), np.uint8) for _ in range(3)]
+    with tp.Writer(tmp_path / "a.tych") as writer:
+        for frame in frames:
+            writer.write(frame, duration=33, loop=0 if frame is frames[0] else None)
+    result = run("decode", tmp_path / "a.tych", "-o", tmp_path / "a.gif")
+    lines = [line for line in result.stderr.splitlines() if "compiling" not in line]
+    assert [line.rpartition("a.gif: ")[2] for line in lines] == [
+        "half transparent pixels become transparent or not, as GIF has them",
+        "colours are reduced to the 256 of GIF",
+        "times are rounded to 10 ms, as GIF has them",
+    ]
+    assert run("decode", tmp_path / "a.tych", "-o", tmp_path / "a.png").stderr == ""
+
+
+@pytest.fixture
+def all_frames(run, moving, tmp_path):
+    run("encode", moving, "-o", tmp_path / "all.tych", "--all-frames")
+    return tmp_path / "all.tych"
+
+
+@pytest.mark.parametrize("name", sorted(STEPS))
+def test_one_animation_of_several(run, moving, all_frames, tmp_path, name):
+    file = f"{name.lower()}.{name.lower()}"
+    run("decode", all_frames, "--only", f"{name.lower()}/", "-o", tmp_path / file)
+    assert played(tmp_path / file) == played(moving / file)
+    result = run("decode", all_frames, "--only", "none/", "-o", tmp_path / file, "-f", code=1)
+    assert "--only none/: no image has a key that begins so" in result.stderr
+
+
+def test_frames_go_to_a_directory_each_alone_or_as_animations(run, moving, all_frames, tmp_path):
+    run("decode", all_frames, "-o", tmp_path / "each")
+    files = sorted(path.relative_to(tmp_path / "each") for path in (tmp_path / "each").rglob("*.png"))
+    assert [path.with_suffix("").as_posix() for path in files] == KEYS
+    result = run("decode", all_frames, "-o", tmp_path / "whole", "--animations", "--format", "webp", "--json")
+    pages = [key for key in KEYS if key.startswith(("deep", "icon"))]
+    names = sorted([*pages, "gif", "png", "webp", "still"])
+    assert sorted(json.loads(result.stdout)["files"]) == [f"{tmp_path}/whole/{name}.webp" for name in names]
+    for name in ("gif", "png", "webp"):
+        assert played(tmp_path / "whole" / f"{name}.webp") == played(moving / f"{name}.{name}")
+
+
+def test_animations_of_pillow_have_numbers(run, tmp_path):
+    with tp.Writer(tmp_path / "a.tych") as writer:
+        for number in range(6):
+            writer.write(draw_frames(6)[number], duration=40, loop=None if number % 3 else 2)
+    run("decode", tmp_path / "a.tych", "-o", tmp_path / "out", "--animations")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.png", "3.png"]
+    assert played(tmp_path / "out" / "3.png")[1] == 2
+
+
+def test_where_a_beginning_was_left_out_animations_stay_apart(run, all_frames, tmp_path):
+    run(
+        "extract",
+        all_frames,
+        "--only",
+        "gif/",
+        "--only",
+        "png/0002",
+        "--only",
+        "png/0003",
+        "-o",
+        tmp_path / "x",
+    )
+    run("decode", tmp_path / "x", "-o", tmp_path / "out", "--animations")
+    found = {path.name: played(path) for path in (tmp_path / "out").iterdir()}
+    assert {name: (len(seen), loop) for name, (seen, loop) in found.items()} == {
+        "gif.png": (5, 0),
+        "png.png": (2, 0),
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("-o", "x.gif"), "x.gif holds one image, and the stream has more: use --only, or -o DIRECTORY"),
+        (
+            ("--only", "gif/", "--only", "png/", "-o", "x.gif"),
+            "x.gif holds one animation, and the stream",
+        ),
+        (("--only", "gif/", "-o", "x.jpg"), "x.jpg holds one image, and the stream has more"),
+        (("-o", "-", "--format", "gif"), "stdout holds one image"),
+        (("-o", "out", "--animations", "--format", "jpg"), "--animations: .jpg files hold none"),
+    ],
+)
+def test_what_one_file_does_not_hold(run, all_frames, tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    assert message in run("decode", all_frames, *options, code=2).stderr
+    assert not (tmp_path / options[options.index("-o") + 1]).exists()
+
+
+def test_frames_of_several_sizes_make_no_animation(run, tmp_path):
+    with tp.Writer(tmp_path / "a.tych") as writer:
+        for size in (8, 9):
+            writer.write(np.zeros((size, 8), np.uint8), duration=40)
+    result = run("decode", tmp_path / "a.tych", "-o", tmp_path / "a.gif", code=1)
+    assert "a.gif: frames of several sizes make no GIF" in result.stderr
+
+
+def test_an_animation_on_stdout(run, moving, all_frames):
+    result = run("decode", all_frames, "--only", "png/", "-o", "-", "--format", "png")
+    assert played(io.BytesIO(result.stdout_bytes)) == played(moving / "png.png")
+
+
+def test_pages_and_sizes(run, moving, all_frames, tmp_path):
+    run("decode", all_frames, "--only", "deep/pages/", "-o", tmp_path / "pages.tiff")
+    run("decode", all_frames, "--only", "icon/", "-o", tmp_path / "icon.ico")
+    for source, name in ("deep/pages.tiff", "pages.tiff"), ("icon.ico", "icon.ico"):
+        with Image.open(moving / source) as given_image, Image.open(tmp_path / name) as image:
+            pairs = list(zip(iterate_frames(given_image), iterate_frames(image), strict=True))
+            assert len(pairs) == {"pages.tiff": 3, "icon.ico": 2}[name]
+            assert all(a.size == b.size and shown(a) == shown(b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("size", [(20, 20), (7, 30), (256, 256)])
+def test_an_icon_of_one_size_keeps_it(run, tmp_path, size):
+    """Pillow scales to 16x16, 24x24 and so on unless it is told a size."""
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, size[::-1], np.uint8))
+    (tmp_path / "a.tych").write_bytes(tp.encode(picture, lossless=True))
+    run("decode", tmp_path / "a.tych", "-o", tmp_path / "a.ico")
+    with Image.open(tmp_path / "a.ico") as image:
+        assert (image.info["sizes"], shown(image)) == ({size}, shown(picture))
+
+
+def test_what_no_icon_is(run, tmp_path):
+    for number, sizes in enumerate([(257,), (16, 16)]):
+        path = tmp_path / f"{number}.tych"
+        with tp.Writer(path) as writer:
+            for size in sizes:
+                writer.write(np.zeros((size, size), np.uint8))
+        result = run("decode", path, "-o", tmp_path / "a.ico", code=1)
+        assert "an icon has one picture of each size up to 256x256" in result.stderr
+
+
+def test_orientation_of_frames(run, tmp_path):
+    """GIF cannot say it, so the pixels of all frames are turned."""
+    exif = Image.Exif()
+    exif[274] = 6
+    frames = draw_frames(2, size=12)
+    frames = [frame.crop((0, 0, 12, 8)) for frame in frames]
+    with tp.Writer(tmp_path / "a.tych") as writer:
+        for frame in frames:
+            writer.write(frame, duration=40, exif=exif.tobytes().removeprefix(b"Exif\0\0"))
+    run("decode", tmp_path / "a.tych", "-o", tmp_path / "a.gif")
+    turned = [frame.transpose(Image.Transpose.ROTATE_270) for frame in frames]
+    assert [picture for picture, _ in played(tmp_path / "a.gif")[0]] == list(map(shown, turned))
+
+
+def test_info_says_times_and_loops(run, moving, tmp_path):
+    run("encode", moving / "gif.gif", "-o", tmp_path / "x.tych", "--all-frames")
+    lines = run("info", tmp_path / "x.tych").stdout.splitlines()
+    head = next(number for number, line in enumerate(lines) if line.startswith("  key"))
+    names = lines[head].split()
+    rows = [dict(zip(names, line.split(), strict=False)) for line in lines[head + 1 :]]
+    assert [row["ms"] for row in rows] == list(map(str, TIMES))
+    assert rows[0]["plays"] == "ever"
+    images = json.loads(run("info", tmp_path / "x.tych", "--json").stdout)["images"]
+    assert [(image["duration"], image.get("loop")) for image in images] == list(
+        zip(TIMES, [0, None, None, None, None], strict=True)
+    )

@@ -115,6 +115,17 @@ def test_several_animations_in_one_stream():
                 assert (image.info.get("duration"), image.info.get("loop")) == expected[number]
 
 
+def test_keys_keep_animations_apart_whose_beginnings_are_lost():
+    target = io.BytesIO()
+    with tp.Writer(target, frame_images=2) as writer:
+        for number, name in enumerate("aaabbb"):
+            writer.write(draw_frames(6)[number], f"{name}/{number}", duration=50, loop=None if number else 3)
+    with Image.open(target) as opened:
+        for number in (5, 1, 3, 0, 4, 2):
+            opened.seek(number)
+            assert opened.info["loop"] == (3 if number < 3 else 0)
+
+
 def test_an_animation_whose_beginning_is_lost_is_played_for_ever():
     target = io.BytesIO()
     with tp.Writer(target) as writer:

@@ -97,25 +97,49 @@ def test_times_never_drift(format_name, unit, times):
         assert max(begins) <= Fraction(unit, 2) + Fraction(1, 10**6)
 
 
+ROUNDED = "times are rounded to {} ms, as {} has them"
+CUT_GIF = "times are cut to 655.35 s, the most of GIF"
+
+
 @pytest.mark.parametrize(
-    ("format_name", "durations", "expected", "is_changed"),
+    ("format_name", "durations", "expected", "told"),
     [
-        ("GIF", [100 / 3] * 3, [30, 40, 30], True),
-        ("GIF", [1, 1, 1], [10, 10, 10], True),
-        ("GIF", [0, 10, 700_000], [0, 10, 655_350], True),
-        ("GIF", [20, 30, 0], [20, 30, 0], False),
-        ("WEBP", [100 / 3] * 3, [33, 34, 33], True),
-        ("WEBP", [33, 0, 7], [33, 0, 7], False),
-        ("PNG", [100 / 3] * 3, [100 / 3] * 3, False),
-        ("PNG", [65_537, 1, 2], [65_537, 1, 2], True),
+        ("GIF", [100 / 3] * 3, [30, 40, 30], [ROUNDED.format(10, "GIF")]),
+        ("GIF", [1, 1, 1], [10, 10, 10], [ROUNDED.format(10, "GIF")]),
+        ("GIF", [0, 700_000, 10], [0, 655_350, 10], [CUT_GIF]),
+        ("GIF", [1, 700_000, 3], [10, 655_350, 10], [CUT_GIF, ROUNDED.format(10, "GIF")]),
+        ("GIF", [20, 30, 0], [20, 30, 0], []),
+        ("WEBP", [100 / 3] * 3, [33, 34, 33], [ROUNDED.format(1, "WEBP")]),
+        ("WEBP", [33, 0, 7], [33, 0, 7], []),
+        ("PNG", [100 / 3] * 3, [100 / 3] * 3, []),
+        ("PNG", [65_537, 1, 2], [65_537, 1, 2], ["times are rounded to what PNG holds"]),
     ],
 )
-def test_times_that_a_format_does_not_hold_are_told(format_name, durations, expected, is_changed):
+def test_times_that_a_format_does_not_hold_are_told(format_name, durations, expected, told):
     frames = [np.full((2, 2), value, np.uint8) for value in (0, 90, 200)]
     file, changes = written(frames, [{"duration": time} for time in durations], format_name)
-    assert changes == ([f"times are brought to what {format_name} holds"] if is_changed else [])
+    assert changes == told
     with Image.open(file) as image:
         assert [time for _, time in play(image)] == pytest.approx(expected, abs=1)
+
+
+@pytest.mark.parametrize(("format_name", "most"), [("GIF", 65_536), ("WEBP", 65_535)])
+def test_loops_that_a_format_does_not_hold_are_told(format_name, most):
+    frames = [np.full((2, 2), value, np.uint8) for value in (0, 90)]
+    for loop, told in (most, []), (most + 1, [f"the animation is played {most:,} times, the most of"]):
+        file, changes = written(frames, [{"duration": 10, "loop": loop}, {"duration": 10}], format_name)
+        assert [text.removesuffix(f" {format_name}") for text in changes] == told
+        with Image.open(file) as image:
+            assert image.info["loop"] + (format_name == "GIF") == most
+
+
+def test_frames_that_are_equal_may_be_shown_for_long():
+    """Pillow adds up their times, and GIF holds no sum beyond 655.35 s."""
+    frames = [np.full((2, 2), value, np.uint8) for value in (0, 90, 90, 90)]
+    file, changes = written(frames, [{"duration": 400_000}] * 4, "GIF")
+    assert changes == [CUT_GIF]
+    with Image.open(file) as image:
+        assert [time for _, time in play(image)] == [400_000, 655_350]
 
 
 def test_what_gif_does_not_hold_is_told():

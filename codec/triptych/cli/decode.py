@@ -13,21 +13,20 @@ import click
 from triptych.cli import options as opt
 from triptych.cli.console import cold_kernel_notice, print_json, progress
 from triptych.cli.failures import CORRUPT, CommandError, Failures, UsageFailure, cause, complain, naming
+from triptych.cli.grouping import Decoded, each_alone, gather, group_animations, holds_animations
 from triptych.cli.outputs import STDOUT, binary_stdout, refuse_existing, safe_name, write_file
 from triptych.cli.streams import select_images, stream_name, stream_source
 from triptych.urls import is_url, show_url
 
 if TYPE_CHECKING:
-    from triptych.images import Pixels
+    from triptych.interop.saving import File
     from triptych.limits import Limits
     from triptych.reader import Reader
-
-_Decoded = tuple[dict[str, Any], "Pixels"]
 
 _ARRAY_SUFFIX = ".npy"
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     # Where a format is lossy by default, the pixels that were decoded are what matters.
-    "WEBP": {"lossless": True},
+    "WEBP": {"lossless": True, "exact": True},
     "JPEG": {"quality": 95, "subsampling": 0},
     "AVIF": {"quality": 95, "subsampling": "4:4:4"},
 }
@@ -51,6 +50,9 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     help="Show images of networks nearer to the original (0) or more like one (1).",
 )
 @opt.only_option
+@click.option(
+    "--animations", is_flag=True, help="In a directory, one file for each animation, not for each frame."
+)
 @opt.dictionaries_option
 @opt.force_option
 @opt.limits_option
@@ -64,6 +66,7 @@ def decode_command(
     n_components: int | None,
     realism: float | None,
     only: tuple[str, ...],
+    animations: bool,
     dictionaries: tuple[str, ...],
     force: bool,
     limits: Limits,
@@ -75,12 +78,19 @@ def decode_command(
 
     One image becomes the file OUTPUT. More become files in the directory OUTPUT, each named by its key, or
     its number where it has none. Metadata are carried over, as far as the format holds them; where it cannot
-    say how a picture is to be turned, its pixels are turned. Of a damaged stream all whole
-    images are decoded, and the bytes that are lost are listed (exit code 3).
+    say how a picture is to be turned, its pixels are turned. Of a damaged stream all whole images are
+    decoded, and the bytes that are lost are listed (exit code 3).
+
+    An animation becomes one file where OUTPUT ends in .gif, .png or .webp, with its times and loops; pages
+    or sizes where it ends in .tiff or .ico. Of a stream of several animations, --only NAME/ picks the one
+    whose keys are NAME/0001 and so on, and --animations writes each to a file in the directory OUTPUT (in
+    PNG, unless --format is gif or webp). A line tells what a format does not hold.
     """
     if as_json and output == STDOUT:
         raise UsageFailure("--json and -o - both write to stdout")
     suffix = _suffix(output, format_name)
+    if animations and not holds_animations(suffix):
+        raise UsageFailure(f"--animations: {suffix} files hold none: use --format png, webp or gif")
     name = stream_name(stream)
     from triptych.reader import Reader
 
@@ -100,10 +110,10 @@ def decode_command(
         ) as reader,
     ):
         images = _selected(reader, only, failures) if only else reader.items()
-        target = _open_target(output, suffix, force, images, as_file=len(only) == 1, metadata=metadata)
+        target = _open_target(output, suffix, force, iter(progress(images, "images")), metadata, animations)
         try:
-            for info, pixels in progress(target.images, "images"):
-                target.save(info, pixels, failures)
+            for group in target.groups:
+                target.save(group, failures)
         finally:
             failures.notes.say()
         lost = reader.damage
@@ -117,7 +127,7 @@ def decode_command(
     failures.exit(len(target.written))
 
 
-def _selected(reader: Reader, only: Sequence[str], failures: Failures) -> Iterator[_Decoded]:
+def _selected(reader: Reader, only: Sequence[str], failures: Failures) -> Iterator[Decoded]:
     for number in select_images(reader, only, failures):
         yield reader.info(number), reader[number]
 
@@ -145,29 +155,31 @@ def _suffix(output: str, format_name: str | None) -> str:
 
 
 def _open_target(
-    output: str, suffix: str, force: bool, images: Iterator[_Decoded], *, as_file: bool, metadata: bool
+    output: str, suffix: str, force: bool, images: Iterator[Decoded], metadata: bool, animations: bool
 ) -> _Target:
-    """Look at the first two images: one goes to a file or stdout, more go to a directory."""
+    """Look at the first two images: one goes to a file or stdout, more to a directory, or to one file."""
     if is_url(output):
         raise UsageFailure(f"{show_url(output)}: images are written to folders and files, not to URLs")
     first = list(_take(images, 1))
     is_folder = output != STDOUT and (output.endswith(("/", os.sep)) or os.path.isdir(output))
     if not is_folder:
-        first += [] if as_file else list(_take(images, 1))
-    if len(first) > 1 and (output == STDOUT or Path(output).suffix.lower() == suffix):
-        where = "stdout" if output == STDOUT else output
-        raise UsageFailure(f"{where} holds one image, and the stream has more: use --only, or -o DIRECTORY")
-    if output == STDOUT:
-        handle = binary_stdout(force)
-        return _Target(suffix, force, chain(first, images), metadata=metadata, handle=handle)
-    if is_folder or len(first) > 1:
-        return _Target(suffix, force, chain(first, images), metadata=metadata, folder=Path(output))
-    if not force and first:
+        first += _take(images, 1)
+    images = chain(first, images)
+    if is_folder or (len(first) > 1 and output != STDOUT and Path(output).suffix.lower() != suffix):
+        groups = group_animations(images) if animations else each_alone(images)
+        return _Target(suffix, force, groups, metadata=metadata, folder=Path(output))
+    handle = binary_stdout(force) if output == STDOUT else None
+    if handle is None and first and not force:
         refuse_existing(Path(output))
-    return _Target(suffix, force, chain(first, images), metadata=metadata, file=Path(output))
+    if len(first) > 1:
+        first = gather(images, suffix, "stdout" if output == STDOUT else output)
+    groups = iter([first] if first else [])
+    if handle is not None:
+        return _Target(suffix, force, groups, metadata=metadata, handle=handle)
+    return _Target(suffix, force, groups, metadata=metadata, file=Path(output))
 
 
-def _take(images: Iterator[_Decoded], count: int) -> Iterator[_Decoded]:
+def _take(images: Iterator[Decoded], count: int) -> Iterator[Decoded]:
     for _, image in zip(range(count), images, strict=False):
         yield image
 
@@ -179,40 +191,47 @@ class _Target:
         self,
         suffix: str,
         force: bool,
-        images: Iterator[_Decoded],
+        groups: Iterator[list[Decoded]],
         *,
         metadata: bool = True,
         handle: Any = None,
         file: Path | None = None,
         folder: Path | None = None,
     ) -> None:
-        self.images = images
+        self.groups = groups
         self.written: list[str] = []
         self._suffix, self._force, self._metadata = suffix, force, metadata
         self._handle, self._file, self._folder = handle, file, folder
         self._taken: set[str] = set()
         self._marks: dict[str, count[int]] = {}
 
-    def save(self, info: dict[str, Any], pixels: Pixels, failures: Failures) -> None:
-        """Write one image; what goes wrong with one of many is its own failure."""
+    def save(self, group: list[Decoded], failures: Failures) -> None:
+        """Write a file of one image or several; what goes wrong with one of many is its own failure."""
+        info = group[0][0]
+        if len(group) > 1:
+            from triptych.timing import animation_name
+
+            info = info | {"key": animation_name(info.get("key")) or None}
         try:
             path = self._file or self._path_in_folder(info)
-            data, left_out = _file_bytes(info, pixels, self._suffix, metadata=self._metadata)
+            file = _build(group, self._suffix, metadata=self._metadata)
             if self._handle is not None:
-                self._handle.write(data)
+                self._handle.write(file.data)
             else:
-                write_file(path, data)
+                write_file(path, file.data)
         except BrokenPipeError:
             raise
         except (OSError, ValueError, MemoryError) as error:
             if self._folder is None:
                 raise CommandError("stdout" if self._file is None else str(self._file), error) from error
-            failures.add(str(self._folder / str(info.get("key", info["number"]))), error)
+            failures.add(str(self._folder / str(info.get("key") or info["number"])), error)
         else:
             self.written.append(STDOUT if self._handle is not None else str(path))
-            if left_out:
+            if file.left_out and self._metadata:
                 why = f"which {self._suffix} files do not take"
-                failures.notes.add(self.written[-1], f"written without {', '.join(left_out)}, {why}")
+                failures.notes.add(self.written[-1], f"written without {', '.join(file.left_out)}, {why}")
+            for change in file.changes:
+                failures.notes.add(self.written[-1], change)
 
     def _path_in_folder(self, info: dict[str, Any]) -> Path:
         if self._folder is None:
@@ -235,10 +254,7 @@ class _Target:
         return path
 
 
-def _file_bytes(
-    info: dict[str, Any], pixels: Pixels, suffix: str, *, metadata: bool
-) -> tuple[bytes, list[str]]:
-    """Give the bytes of a file, and what of the metadata it does not have, in words."""
+def _build(group: list[Decoded], suffix: str, *, metadata: bool) -> File:
     import numpy as np
     from PIL import Image
 
@@ -246,12 +262,10 @@ def _file_bytes(
     from triptych.images import Shape
     from triptych.interop.saving import build_array, build_file
 
+    infos, images = [info for info, _ in group], [pixels for _, pixels in group]
     if suffix == _ARRAY_SUFFIX:
-        data, left_out = build_array(pixels, info)
-        name = "npy"
-    elif Shape(*np.atleast_3d(pixels).shape).has_bands:
-        raise InvalidImage(f"{pixels.shape[2]} channels fit into no picture: use --format npy")
-    else:
-        name = Image.registered_extensions()[suffix]
-        data, left_out = build_file(pixels, info, name, _SAVE_OPTIONS.get(name, {}), metadata=metadata)
-    return data, left_out if metadata else []
+        return build_array(images[0], infos[0])
+    if any(Shape(*np.atleast_3d(pixels).shape).has_bands for pixels in images):
+        raise InvalidImage(f"{images[0].shape[2]} channels fit into no picture: use --format npy")
+    name = Image.registered_extensions()[suffix]
+    return build_file(images, infos, name, _SAVE_OPTIONS.get(name, {}), metadata=metadata)

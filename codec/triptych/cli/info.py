@@ -33,8 +33,8 @@ def info_command(
 ) -> None:
     """Say what a stream holds, without decoding pixels.
 
-    ms is how long a frame of an animation is shown. bpp is the bits per pixel of the image's frame. PSNR is
-    what the encoder noted; exact: no pixel differs.
+    ms is how long a frame of an animation is shown; plays, with its first frame, how often it is played. bpp
+    is the bits per pixel of the image's frame. PSNR is what the encoder noted; exact: no pixel differs.
     """
     failures = Failures()
     n_damaged = 0
@@ -160,6 +160,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
             "size",
             "mode",
             "ms",
+            "plays",
             "frame",
             "bytes",
             "bpp",
@@ -186,6 +187,7 @@ def _row(info: dict[str, Any]) -> tuple[str, ...]:
         f"{width}x{height}",
         info["color"],
         f"{info['duration']:g}" if "duration" in info else "",
+        str(info["loop"] or "ever") if "loop" in info else "",
         str(info["frame"]),
         f"{info['bytes']:,}",
         f"{info['bits_per_pixel']:.3f}",

@@ -60,7 +60,10 @@ threads_option = click.option(
     "-j", "--threads", type=click.IntRange(0), metavar="N", default=0, help="Threads; 0 is all cores."
 )
 only_option = click.option(
-    "--only", multiple=True, metavar="KEY|INDEX", help="This image only. May be repeated."
+    "--only",
+    multiple=True,
+    metavar="KEY|NAME/|INDEX",
+    help="This image only, or those with keys below NAME/: all frames of an animation. May be repeated.",
 )
 dictionaries_option = click.option(
     "-D",

@@ -47,20 +47,28 @@ def stream_source(stream: str, *, seekable: bool = False) -> Iterator[str | IO[b
 def select_images(reader: Reader, only: Sequence[str], failures: Failures) -> list[int]:
     """Give the numbers of the images that `--only` asks for, in that order; each once.
 
-    A text that is a key means that image; else it is a number, from the end where it is negative.
+    A text that is a key means that image, and one that ends in / all images whose keys begin with it; else it
+    is a number, from the end where it is negative.
     """
     numbers: dict[int, None] = {}
     for text in only:
         try:
-            numbers[_find_image(reader, text)] = None
+            numbers.update(dict.fromkeys(_find_images(reader, text)))
         except (KeyMissing, IndexError) as error:
             failures.add(f"--only {text}", error)
     return list(numbers)
 
 
-def _find_image(reader: Reader, text: str) -> int:
+def _find_images(reader: Reader, text: str) -> list[int]:
     if text in reader:
-        return int(reader.info(text)["number"])
+        return [int(reader.info(text)["number"])]
+    if text.endswith("/"):
+        keys: Sequence[str | None] = reader.keys()
+        if len(keys) < len(reader):  # some images have none
+            keys = [reader.info(number).get("key") for number in range(len(reader))]
+        if found := [number for number, key in enumerate(keys) if (key or "").startswith(text)]:
+            return found
+        raise KeyMissing("no image has a key that begins so")
     try:
         number = int(text)
     except ValueError:
@@ -68,7 +76,7 @@ def _find_image(reader: Reader, text: str) -> int:
     n_images = len(reader)
     if not -n_images <= number < n_images:
         raise IndexError(f"no image has this key or number; the stream holds {n_images}")
-    return number % n_images
+    return [number % n_images]
 
 
 @click.command("cat")

@@ -1,4 +1,4 @@
-"""Pictures and animations as Pillow's `save` takes them: modes, palettes and times that a format holds.
+"""Pictures, pages and animations as Pillow's `save` takes them, with modes, palettes and times of a format.
 
 What a format cannot hold is brought to what it can, and said in words: GIF has 256 colours a frame, pixels
 that are transparent or not, and times in hundredths of a second.
@@ -14,12 +14,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from triptych.errors import InvalidImage
 from triptych.images import Pixels
 
 ANIMATED = ("GIF", "PNG", "WEBP")
 """Formats that hold animations with their times."""
+PAGED = ("TIFF", "ICO")
+"""Formats that hold several pictures: pages, or sizes."""
+_MAX_ICON = 256
 _GIF_COLORS, _OPAQUE, _GIF_RESTORES = 256, 128, 2
-_MAX_TIMES = {"GIF": 65535, "WEBP": (1 << 24) - 1}
+_MAX_COUNTS = {"GIF": 65535, "WEBP": (1 << 24) - 1}
 _UNITS = {"GIF": 10, "WEBP": 1}
 """Milliseconds."""
 _MAX_LOOPS = {"GIF": 65536, "WEBP": 65535, "PNG": (1 << 32) - 1}
@@ -36,15 +40,30 @@ class Ready(NamedTuple):
 
 
 def prepare_frames(frames: Sequence[Pixels], infos: Sequence[Mapping[str, Any]], format_name: str) -> Ready:
-    """Bring a picture, or the frames of an animation, to what a format holds.
+    """Bring a picture, pages, or the frames of an animation, to what a format holds.
 
     Parameters
     ----------
     frames : sequence of ndarray of uint8
-        (height, width) or (height, width, 1 to 4); several are of one height and width.
+        (height, width) or (height, width, 1 to 4).
     infos : sequence of mappings
         What `Reader.info` says of each.
+    format_name : str
+        Any of Pillow's for a picture, one of `ANIMATED` or `PAGED` for several.
+
+    Raises
+    ------
+    InvalidImage
+        Frames of several sizes; what no icon is.
     """
+    if format_name in PAGED:
+        pages = [Image.fromarray(frame) for frame in frames]
+        options: dict[str, Any] = {"append_images": pages[1:]}
+        if format_name == "ICO":
+            return Ready(pages, options | {"sizes": _sizes_of_icon(pages)}, [])
+        return Ready(pages, options | {"save_all": True}, [])
+    if len({frame.shape[:2] for frame in frames}) > 1:
+        raise InvalidImage(f"frames of several sizes make no {format_name}")
     if format_name == "GIF":
         images, changes = _indexed(frames)
     else:
@@ -52,23 +71,37 @@ def prepare_frames(frames: Sequence[Pixels], infos: Sequence[Mapping[str, Any]],
         changes = []
     if len(frames) == 1:
         return Ready(images, {}, changes)
-    durations = [1000 * (Fraction(info["duration"]) / 1000).limit_denominator(_U16) for info in infos]
-    held = _held_times(durations, format_name)
+    times = [1000 * (Fraction(info["duration"]) / 1000).limit_denominator(_U16) for info in infos]
+    if format_name == "GIF":
+        images, times = _merge_equal(images, times)
+    held, changed = _held_times(times, format_name)
+    changes += changed
     loop = infos[0].get("loop", _FOR_EVER)
-    held_loop = min(loop, _MAX_LOOPS[format_name])
-    if held != durations or held_loop != loop:
-        changes.append(f"times are brought to what {format_name} holds")
-    options: dict[str, Any] = {"save_all": True, "append_images": images[1:]}
+    if loop > _MAX_LOOPS[format_name]:
+        loop = _MAX_LOOPS[format_name]
+        changes.append(f"the animation is played {loop:,} times, the most of {format_name}")
+    options = {"save_all": True, "append_images": images[1:]}
     options["duration"] = [float(time) if time.denominator > 1 else int(time) for time in held]
     if format_name != "GIF":
-        options["loop"] = held_loop
-    elif held_loop != _ONCE:
-        options["loop"] = held_loop - 1 if held_loop else _FOR_EVER  # how often all is repeated
+        options["loop"] = loop
+    elif loop != _ONCE:
+        options["loop"] = loop - 1 if loop else _FOR_EVER  # how often all is repeated
     if format_name == "GIF" and any("transparency" in image.info for image in images):
         # Else the frame before would show through; and each frame has to say what is transparent, so that
         # what is restored is that, also where a frame has no hole itself and Pillow would tidy it away.
         options |= {"disposal": _GIF_RESTORES, "optimize": False}
     return Ready(images, options, changes)
+
+
+def _sizes_of_icon(images: Sequence[Image.Image]) -> list[tuple[int, int]]:
+    """Give the sizes: Pillow takes others if it is told none, and none above that of the first."""
+    sizes = [image.size for image in images]
+    most = [min(length, _MAX_ICON) for length in sizes[0]]
+    if len(set(sizes)) < len(sizes) or any(w > most[0] or h > most[1] for w, h in sizes):
+        raise InvalidImage(
+            f"an icon has one picture of each size up to {_MAX_ICON}x{_MAX_ICON}, the largest first"
+        )
+    return sizes
 
 
 def _alike(frames: Sequence[Pixels]) -> list[Pixels]:
@@ -91,19 +124,41 @@ def _as_channels(frame: Pixels, n_colors: int, has_alpha: bool) -> Pixels:
     return np.concatenate(planes, axis=2)
 
 
-def _held_times(durations: Sequence[Fraction], format_name: str) -> list[Fraction]:
-    """Give the nearest milliseconds of a format: each frame begins as near to its time as can be."""
+def _merge_equal(
+    images: Sequence[Image.Image], times: Sequence[Fraction]
+) -> tuple[list[Image.Image], list[Fraction]]:
+    """Make one of frames that are equal to the one before; Pillow does, and minds no longest time."""
+    kept: list[Image.Image] = []
+    sums: list[Fraction] = []
+    for image, time in zip(images, times, strict=True):
+        if kept and kept[-1] == image:
+            sums[-1] += time
+        else:
+            kept.append(image)
+            sums.append(time)
+    return kept, sums
+
+
+def _held_times(times: Sequence[Fraction], format_name: str) -> tuple[list[Fraction], list[str]]:
+    """Give the nearest milliseconds of a format, and what is to be told of it.
+
+    What is rounded is made up for by what follows, so each frame begins as near to its time as can be.
+    """
     if format_name == "PNG":
-        return [1000 * _of_u16(time / 1000) for time in durations]
-    unit, most = _UNITS[format_name], _MAX_TIMES[format_name]
-    held: list[Fraction] = []
+        held = [1000 * _of_u16(time / 1000) for time in times]
+        return held, ["times are rounded to what PNG holds"] * (held != times)
+    unit, most = _UNITS[format_name], _MAX_COUNTS[format_name]
+    held, changes = [], []
     late = Fraction(0)
-    for time in durations:
-        late += time
-        count = min(max(round(late / unit), int(time > 0)), most)
+    for time in times:
+        count = min(max(round((late + time) / unit), int(time > 0)), most)
+        late = Fraction(0) if count == most else late + time - count * unit
         held.append(Fraction(count * unit))
-        late -= count * unit
-    return held
+    if any(time / unit > most for time in times):
+        changes.append(f"times are cut to {most * unit / 1000:,} s, the most of {format_name}")
+    if any(time % unit for time in times):
+        changes.append(f"times are rounded to {unit} ms, as {format_name} has them")
+    return held, changes
 
 
 def _of_u16(number: Fraction) -> Fraction:

@@ -31,7 +31,7 @@ from triptych.reader import Reader
 from triptych.scalars import plain_scalar
 from triptych.source import open_source
 from triptych.table import load_table
-from triptych.timing import parse_timing
+from triptych.timing import goes_on, parse_timing
 from triptych.verify import verify
 from triptych.writer import Writer
 
@@ -142,18 +142,23 @@ class TriptychImageFile(ImageFile.ImageFile):
         start, stop, loop = self._played
         image = frame
         while not start <= image < stop:
-            number, within = self._table.frame_of(image)
-            try:
-                attachments = self._payload(number).attachments[within]
-            except FormatError:
-                attachments = {}  # what is lost says nothing
-            timing = parse_timing(attachments.get(TAGS["duration"], b""))
-            if image == 0 or "loop" in timing or not timing:
-                start, stop, loop = image, image + 1, timing.get("loop", 0)
-            else:
+            said = self._said(image)
+            if image and goes_on(self._said(image - 1), said):
                 image -= 1
+            else:
+                start, stop, loop = image, image + 1, said.get("loop", 0)
         self._played = start, max(stop, frame + 1), loop
         return loop
+
+    def _said(self, image: int) -> dict[str, Any]:
+        """Return time and key of an image; what is lost says nothing."""
+        number, within = self._table.frame_of(image)
+        try:
+            payload = self._payload(number)
+            timing = parse_timing(payload.attachments[within].get(TAGS["duration"], b""))
+            return timing | {"key": payload.keys[within]}
+        except FormatError:
+            return {}
 
     def seek(self, frame: int) -> None:
         """Go to an image of the stream."""

@@ -1,4 +1,4 @@
-"""Pictures as files of Pillow's formats, with what a format holds of their metadata.
+"""Pictures, pages and animations as files of Pillow's formats, with what a format holds of their metadata.
 
 What it does not hold, or Pillow cannot write, is left out by name. The orientation is part of the picture:
 where what says it is left out, the pixels are turned.
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from triptych.errors import InvalidImage
 from triptych.images import Pixels
+from triptych.interop.frames import prepare_frames
 from triptych.interop.orientation import read_orientation, set_upright, turn
 from triptych.interop.pictures import COMMENT, LABELS, PNG_XMP, comment_of, pillow_metadata
 
@@ -36,20 +37,28 @@ _CHROMA_UNIT = 100_000
 _LONG_TEXT = 1024
 
 
+class File(NamedTuple):
+    """The bytes of a file, what of the metadata it does not have, and what else was changed, in words."""
+
+    data: bytes
+    left_out: list[str]
+    changes: list[str]
+
+
 def build_file(
-    pixels: Pixels,
-    info: Mapping[str, Any],
+    images: Sequence[Pixels],
+    infos: Sequence[Mapping[str, Any]],
     format_name: str,
     options: Mapping[str, Any],
     *,
     metadata: bool = True,
-) -> tuple[bytes, list[str]]:
-    """Return the bytes of a picture file, and the labels of what of the metadata it does not have.
+) -> File:
+    """Return a file of a picture, or of several where the format holds them: see `prepare_frames`.
 
     Parameters
     ----------
-    info
-        What `Reader.info` says.
+    images, infos
+        Pixels, and what `Reader.info` says of each. A file of several has the metadata of the first.
     options
         Further ones of Pillow's `save`.
     metadata
@@ -62,46 +71,46 @@ def build_file(
     OSError, MemoryError
         As Pillow raises them.
     """
-    from PIL import Image
+    says = [{name: info[name] for name in LABELS if name in info} for info in infos]
+    orientations = [read_orientation(said) for said in says]
+    kept = _kept(says[0], format_name) if metadata else {}
 
-    said = {name: info[name] for name in LABELS if name in info}
-    orientation = read_orientation(said)
-    kept = _kept(said, format_name) if metadata else {}
-
-    def save(pixels: Pixels, kept: Mapping[str, Any]) -> bytes:
-        if read_orientation(kept) != orientation:
-            pixels, kept = turn(pixels, orientation), set_upright(kept)
+    def save(images: Sequence[Pixels], kept: Mapping[str, Any]) -> tuple[bytes, list[str]]:
+        if {read_orientation(kept)} != set(orientations):
+            images, kept = list(map(turn, images, orientations)), set_upright(kept)
+        ready = prepare_frames(images, infos[: len(images)], format_name)
+        every = _save_options(format_name, kept) | dict(options) | ready.options
         buffer = io.BytesIO()
-        every = _save_options(format_name, kept) | dict(options)
-        Image.fromarray(pixels).save(buffer, format_name, **every)
-        return buffer.getvalue()
+        ready.images[0].save(buffer, format_name, **every)
+        return buffer.getvalue(), ready.changes
 
     def is_writable(name: str) -> bool:
         try:
-            save(pixels[:1, :1], {name: kept[name]})
+            save([images[0][:1, :1]], {name: kept[name]})
         except Exception:
             return False
         return True
 
     try:
-        data = save(pixels, kept)
-    except (OSError, MemoryError):
+        data, changes = save(images, kept)
+    except (OSError, MemoryError, InvalidImage):
         raise
     except Exception as error:  # Pillow parses some metadata, and raises anything where it is damaged
         kept = {name: value for name, value in kept.items() if is_writable(name)}
         try:
-            data = save(pixels, kept)
+            data, changes = save(images, kept)
         except Exception:
             text = " ".join(str(error).split()) or type(error).__name__
             raise InvalidImage(f"cannot be written as {format_name}: {text}") from error
-    return data, [LABELS[name] for name in said if kept.get(name) != said[name]]
+    lost = {name for said in says for name in said if kept.get(name) != said[name]}
+    return File(data, [LABELS[name] for name in LABELS if name in lost], changes)
 
 
-def build_array(pixels: Pixels, info: Mapping[str, Any]) -> tuple[bytes, list[str]]:
-    """Return the bytes of a file of numpy, as `build_file` does; it holds pixels alone."""
+def build_array(pixels: Pixels, info: Mapping[str, Any]) -> File:
+    """Return a file of numpy, as `build_file` does; it holds pixels alone."""
     buffer = io.BytesIO()
     np.save(buffer, turn(pixels, read_orientation(info)))
-    return buffer.getvalue(), [LABELS[name] for name in LABELS if name in info]
+    return File(buffer.getvalue(), [LABELS[name] for name in LABELS if name in info], [])
 
 
 def _kept(said: Mapping[str, Any], format_name: str) -> dict[str, Any]:
