@@ -255,24 +255,23 @@ def _load_all(
                 failures.notes.add(source.name, *change)
             yield source.of_frame(number) if number else source, result
             result, name = (
-                _try_next(others),
+                _try(partial(next, others, None)),
                 f"{source.name} (frame {number + 1} of {n_frames} and all after it)",
             )
         if result is not None:
             failures.add(name, result)
 
 
-def _try_load(reading: Reading, each: Input) -> tuple[Input, Picture | Exception | None, Generator[Picture]]:
+def _try_load(reading: Reading, each: Input) -> tuple[Input, Picture | Exception | None, Iterator[Picture]]:
+    if not reading.all_frames:
+        return each, _try(partial(each.load, reading)), iter(())
     pictures = read_pictures(each.path, each.limits, reading)
-    first = _try_next(pictures)
-    if isinstance(first, Picture) and not first.frame:
-        pictures.close()  # nothing follows, and the file need not stay open
-    return each, first, pictures
+    return each, _try(partial(next, pictures, None)), pictures
 
 
-def _try_next(pictures: Generator[Picture]) -> Picture | Exception | None:
+def _try(read: Callable[[], Picture | None]) -> Picture | Exception | None:
     """Give the next image of a file, or why it cannot be read; None where there is none."""
     try:
-        return next(pictures, None)
+        return read()
     except UNREADABLE as error:
         return error
