@@ -323,8 +323,10 @@ class Writer:
         """Take back what was not flushed, and close."""
         if not self._closed:
             self._closed = True
-            self._pool.close()
-            self._sink.abort()
+            try:
+                self._sink.abort()  # first: who waits for threads may be interrupted again
+            finally:
+                self._pool.close()
 
     def salvage(self) -> None:
         """Close, and keep the frames that were written, also after a failure in the midst of one.

@@ -8,22 +8,18 @@ interrupted, 143 terminated. Every expected failure is one line on stderr (`fail
 from __future__ import annotations
 
 import io
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from threading import Timer
 from typing import Any
 
 import click
 
 from triptych import __version__
 from triptych.cli.failures import CommandError, is_expected
+from triptych.interrupts import orderly_end, settle
 
 __all__ = ["group", "main"]
-
-_RESEND_SECONDS = 0.05
 
 _VERBS = {
     "encode": ("encode", "Encode images into a stream."),
@@ -66,15 +62,11 @@ class _Verbs(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt as error:
-            number = signal.SIGTERM if isinstance(error, _Terminated) else signal.SIGINT
-            click.echo(f"triptych: {'terminated' if number == signal.SIGTERM else 'interrupted'}", err=True)
-            ctx.exit(128 + number)
-        except BrokenPipeError:  # click ends it silently
-            raise
-        except Exception as error:
-            if not is_expected(error):
-                raise
+        except (Exception, KeyboardInterrupt) as error:
+            if (status := settle(error)) is not None:
+                ctx.exit(status)
+            if isinstance(error, BrokenPipeError) or not is_expected(error):
+                raise  # a broken pipe is click's, which ends silently
             raise CommandError(None, error) from error
 
 
@@ -89,33 +81,10 @@ def group() -> None:
     """Triptych: learned image codecs in one stream. Fit once, encode millions."""
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM came, as from a cluster that takes a machine back: what an interrupt tidies up is tidied up."""
-
-
-def _terminate(*_: object) -> None:
-    raise _Terminated
-
-
-def _interrupt_again(lost: Any) -> None:
-    """Send again, in a moment, an interrupt that struck where Python has to ignore exceptions.
-
-    Such are the callbacks by which compiled kernels are loaded: now and then an interrupt would be lost.
-    """
-    if isinstance(lost.exc_value, KeyboardInterrupt):
-        number = signal.SIGTERM if isinstance(lost.exc_value, _Terminated) else signal.SIGINT
-        Timer(
-            _RESEND_SECONDS, os.kill, [os.getpid(), number]
-        ).start()  # to the process: it wakes the main thread
-    else:
-        sys.__unraisablehook__(lost)
-
-
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # keys may be in any script
-    signal.signal(signal.SIGTERM, _terminate)
-    sys.unraisablehook = _interrupt_again
-    group.main(args=args, prog_name="triptych")
+    with orderly_end():
+        group.main(args=args, prog_name="triptych")
