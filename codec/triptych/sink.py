@@ -4,9 +4,11 @@ A path is written under a temporary name in the same folder and gets its own nam
 what stands under a final name is always a whole stream. From then on, and when appending, the file is written
 in place, and `abort` cuts it back to what was last flushed.
 
-For as long as a file is written in place, other sinks are kept from its path by an advisory lock (`flock`).
-The system lifts it when the process ends, in whatever way. There is none on Windows, on file systems without
-locks, and for file objects, which are the caller's. A forked child cannot write to its parent's paths.
+For as long as a file is written, under whichever name, other sinks are kept from it by an advisory lock
+(`flock`). The system lifts it when the process ends, in whatever way: a temporary file that nobody has locked
+was left by a process that was killed, and who next writes to the same path removes it. There are no locks on
+Windows (where nobody can remove an open file), on file systems without them, and for file objects, which are
+the caller's. A forked child cannot write to its parent's paths.
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 import sys
 import weakref
+from collections.abc import Iterator
+from itertools import count, islice
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -27,6 +30,9 @@ from triptych.remotesink import RemoteSink
 from triptych.urls import StorageOptions, is_url, show_url
 
 SinkLike = str | os.PathLike[str] | IO[bytes]
+
+_N_SWEPT = 4
+"""Temporary files of a path that are looked for: of so many processes that wrote to it at the same time."""
 
 
 class Sink(Protocol):
@@ -93,15 +99,13 @@ class PathSink:
 
     def __init__(self, path: Path, *, append: bool = False) -> None:
         path = path.resolve()  # what a link points to is replaced, not the link
+        _sweep(path)
         self._path = path
         self._append = append
         self._temporary: Path | None = None
         found = _open_locked(path) if append else None
         if found is None:
-            self._temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-            found = self._temporary.open("xb", buffering=0)
-            keep_mode(path, self._temporary)
-            _lock(found, path)  # the lock goes with the file when that gets its name
+            found, self._temporary = _open_temporary(path)
         self._handle: IO[bytes] = found
         self._size = self._flushed = found.seek(0, os.SEEK_END)
         renew_after_fork(self)
@@ -161,19 +165,85 @@ class PathSink:
         self._cleanup()
 
 
-def keep_mode(replaced: Path, new: Path) -> None:
-    """Let the same people read a file as the one that it will replace, if there is one."""
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is there when it is whole; unlike a stream's it is not synced to the disk."""
+    _sweep(path)
+    handle, temporary = _open_temporary(path)
+    try:
+        _write_fully(handle, data)
+        if os.name == "nt":  # see `PathSink.flush`
+            handle.close()
+        os.replace(temporary, path)
+    finally:
+        _remove(handle, temporary, os.getpid())
+
+
+def _open_temporary(path: Path) -> tuple[IO[bytes], Path]:
+    """Open a new file beside a path, for those who may read what it will replace, and lock it.
+
+    The lock goes with the file when that gets its name.
+    """
+    handle, temporary = next(opened for name in _temporary_names(path) if (opened := _create_locked(name)))
     with contextlib.suppress(OSError):
-        new.chmod(stat.S_IMODE(replaced.stat().st_mode))
+        temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+    return handle, temporary
+
+
+def _temporary_names(path: Path) -> Iterator[Path]:
+    return (path.with_name(f".{path.name}.{number}.part") for number in count())
+
+
+def _create_locked(temporary: Path) -> tuple[IO[bytes], Path] | None:
+    """Create a file that is ours; None: the name is somebody else's."""
+    try:
+        handle: IO[bytes] = temporary.open("xb", buffering=0)
+    except FileExistsError:
+        return None
+    # Before it is locked, somebody may take it for abandoned.
+    if _try_lock(handle) is not False and _is_at(handle, temporary):
+        return handle, temporary
+    handle.close()
+    return None
+
+
+def _sweep(path: Path) -> None:
+    """Remove temporary files of a path whose processes are no more."""
+    for temporary in islice(_temporary_names(path), _N_SWEPT):
+        with contextlib.suppress(OSError):
+            if os.name == "nt":
+                temporary.unlink()
+                continue
+            with temporary.open("r+b", buffering=0) as handle:
+                if _try_lock(handle):
+                    _unlink_own(handle, temporary)
 
 
 def _remove(handle: IO[bytes], temporary: Path | None, pid: int) -> None:
     if os.getpid() != pid:  # a forked child owns neither the file nor its name
         return
+    if os.name == "nt":
+        handle.close()
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+        return
+    if temporary is not None and not handle.closed:
+        _unlink_own(handle, temporary)  # as long as it is locked: the name may then be another's
     _unlock(handle)  # closing alone may leave the lock with a child that is just being forked
     handle.close()
-    if temporary is not None:
+
+
+def _unlink_own(handle: IO[bytes], temporary: Path) -> None:
+    if _is_at(handle, temporary):
         temporary.unlink(missing_ok=True)
+
+
+def _is_at(handle: IO[bytes], path: Path) -> bool:
+    """Say whether a path leads to an open file."""
+    try:
+        return os.path.samestat(os.fstat(handle.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _open_locked(path: Path) -> IO[bytes] | None:
@@ -186,7 +256,7 @@ def _open_locked(path: Path) -> IO[bytes] | None:
         try:
             _lock(handle, path)
             # Before it was locked, another file may have got the name.
-            if path.exists() and os.path.samestat(os.fstat(handle.fileno()), path.stat()):
+            if _is_at(handle, path):
                 return handle
         except BaseException:
             handle.close()
@@ -195,16 +265,23 @@ def _open_locked(path: Path) -> IO[bytes] | None:
 
 
 def _lock(handle: IO[bytes], path: Path) -> None:
+    if _try_lock(handle) is False:
+        raise TargetBusy(f"{path} is being written by another Writer")
+
+
+def _try_lock(handle: IO[bytes]) -> bool | None:
+    """Lock a file, and say whether it could be; None: there are no locks here."""
     if sys.platform == "win32":
-        return
+        return None
     import fcntl
 
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise TargetBusy(f"{path} is being written by another Writer") from None
+        return False
     except OSError:
-        pass  # a file system without locks
+        return None  # a file system without locks
+    return True
 
 
 def _unlock(handle: IO[bytes]) -> None:

@@ -252,9 +252,11 @@ def test_full_disk_leaves_no_file(tmp_path, run, folder, one, monkeypatch):
     def fail(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(sink, "_write_fully", fail)
     before = sorted(tmp_path.rglob("*"))
-    assert only_line(run("encode", folder, "-o", tmp_path / "x", code=1)).endswith("no space left on device")
+    with monkeypatch.context() as patch:
+        patch.setattr(sink, "_write_fully", fail)
+        result = run("encode", folder, "-o", tmp_path / "x", code=1)
+    assert only_line(result).endswith("no space left on device")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))  # bytes of a file
     try:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import secrets
 import sys
 from pathlib import Path
 from typing import IO
 
 from triptych.cli.failures import UsageFailure
-from triptych.sink import keep_mode
+from triptych.sink import write_whole
 from triptych.urls import Location, is_url, show_url
 
 STDOUT = "-"
@@ -58,20 +55,11 @@ def refuse_existing(path: Path) -> None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, and give it its own when it is whole."""
-    if path.exists() and not path.is_file():  # a device or a pipe
+    """Write a file that is there when it is whole; a device or a pipe as it is."""
+    if path.exists() and not path.is_file():
         path.write_bytes(data)
-        return
-    temporary = path.with_name(f".{secrets.token_hex(6)}.part")
-    try:
-        with temporary.open("xb") as handle:
-            keep_mode(path, temporary)
-            handle.write(data)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
+    else:
+        write_whole(path, data)
 
 
 def safe_name(key: str | None, number: int) -> Path:
