@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 
@@ -12,9 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from moving import STEPS, animations, draw_frames, play, shown, write_animation
 from PIL import Image, ImageSequence
+from triptych.cli import options as cli_options
 from triptych.errors import EncodeError
 from triptych.interop.animation import iterate_frames
 from triptych.jobs import Lost, Outcome
+from triptych.limits import DEFAULT
 
 TIMES = [100, 50, 70, 20, 1000]
 
@@ -316,6 +319,33 @@ def test_frames_of_several_sizes_make_no_animation(run, tmp_path):
 def test_an_animation_on_stdout(run, moving, all_frames):
     result = run("decode", all_frames, "--only", "png/", "-o", "-", "--format", "png")
     assert played(io.BytesIO(result.stdout_bytes)) == played(moving / "png.png")
+
+
+@pytest.mark.parametrize("arguments", [("-o", "x.png"), ("-o", "x", "--animations"), ("-o", "x.tiff")])
+def test_what_is_in_memory_at_once_is_limited(run, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    with tp.Writer("a.tych") as writer:
+        for number in range(9):
+            writer.write(np.full((1000, 1000), number, np.uint8), duration=40)
+    monkeypatch.setattr(cli_options, "DEFAULT", dataclasses.replace(DEFAULT, decoded_bytes=4_000_000))
+    result = run("decode", "a.tych", *arguments, "--max-pixels", "1M", code=5)
+    assert "a.tych: Limits.decoded_bytes allows 4,000,000, and this needs 5,000,000" in result.stderr
+    run("decode", "a.tych", *arguments, "--max-pixels", "3M")
+
+
+@pytest.mark.parametrize("name", sorted(STEPS))
+def test_opencv_shows_the_same(run, moving, all_frames, tmp_path, name):
+    """What Pillow writes and reads again may be wrong twice: OpenCV has readers of its own."""
+    cv2 = pytest.importorskip("cv2")
+    if not hasattr(cv2, "imreadanimation"):
+        pytest.skip("this OpenCV reads no animations")
+    path = tmp_path / f"a.{name.lower()}"
+    run("decode", all_frames, "--only", "png/", "-o", path)
+    _, film = cv2.imreadanimation(str(path))
+    frames = [cv2.cvtColor(frame[..., :4], cv2.COLOR_BGRA2RGBA) for frame in film.frames]
+    with Image.open(moving / "png.png") as source:
+        assert [shown(Image.fromarray(frame)) for frame in frames] == [picture for picture, _ in play(source)]
+    assert (film.durations.tolist(), film.loop_count) == (TIMES, 0)
 
 
 def test_pages_and_sizes(run, moving, all_frames, tmp_path):

@@ -168,6 +168,12 @@ def test_pages_and_icons():
     with Image.open(icon) as image:
         assert count_frames(image) == 3
         assert [page.size for page in iterate_frames(image)] == [(64, 64), (32, 32), (16, 16)]
+    macs = io.BytesIO()
+    pages[0].resize((64, 64)).save(macs, "ICNS")
+    with Image.open(macs) as image:
+        widths = [page.width for page in iterate_frames(image)]
+        assert count_frames(image) == len(widths) > 3
+        assert (widths[0], widths) == (image.width, sorted(widths, reverse=True))
 
 
 @pytest.mark.parametrize("format_name", sorted(STEPS))

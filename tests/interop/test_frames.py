@@ -142,6 +142,12 @@ def test_frames_that_are_equal_may_be_shown_for_long():
         assert [time for _, time in play(image)] == [400_000, 655_350]
 
 
+@pytest.mark.parametrize("format_name", ["BMP", "DIB", "PPM"])
+def test_transparency_that_is_left_out_is_told(format_name):
+    for alpha, changes in (254, [f"transparency is left out, which {format_name} does not hold"]), (255, []):
+        assert written([np.full((2, 2, 4), alpha, np.uint8)], [{}], format_name)[1] == changes
+
+
 def test_what_gif_does_not_hold_is_told():
     random = np.random.default_rng(0)
     colors = random.integers(0, 256, (40, 40, 3), np.uint8)

@@ -110,7 +110,8 @@ def decode_command(
         ) as reader,
     ):
         images = _selected(reader, only, failures) if only else reader.items()
-        target = _open_target(output, suffix, force, iter(progress(images, "images")), metadata, animations)
+        images = iter(progress(images, "images"))
+        target = _open_target(output, suffix, force, images, metadata, animations, limits)
         try:
             for group in target.groups:
                 target.save(group, failures)
@@ -155,7 +156,13 @@ def _suffix(output: str, format_name: str | None) -> str:
 
 
 def _open_target(
-    output: str, suffix: str, force: bool, images: Iterator[Decoded], metadata: bool, animations: bool
+    output: str,
+    suffix: str,
+    force: bool,
+    images: Iterator[Decoded],
+    metadata: bool,
+    animations: bool,
+    limits: Limits,
 ) -> _Target:
     """Look at the first two images: one goes to a file or stdout, more to a directory, or to one file."""
     if is_url(output):
@@ -166,13 +173,13 @@ def _open_target(
         first += _take(images, 1)
     images = chain(first, images)
     if is_folder or (len(first) > 1 and output != STDOUT and Path(output).suffix.lower() != suffix):
-        groups = group_animations(images) if animations else each_alone(images)
+        groups = group_animations(images, limits) if animations else each_alone(images)
         return _Target(suffix, force, groups, metadata=metadata, folder=Path(output))
     handle = binary_stdout(force) if output == STDOUT else None
     if handle is None and first and not force:
         refuse_existing(Path(output))
     if len(first) > 1:
-        first = gather(images, suffix, "stdout" if output == STDOUT else output)
+        first = gather(images, suffix, "stdout" if output == STDOUT else output, limits)
     groups = iter([first] if first else [])
     if handle is not None:
         return _Target(suffix, force, groups, metadata=metadata, handle=handle)

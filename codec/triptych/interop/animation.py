@@ -32,6 +32,8 @@ def count_frames(image: Image.Image) -> int:
     """Return how many images a file has: frames, pages, or sizes of an icon."""
     if image.format == "ICO":
         return len(image.ico.entry)  # type: ignore[attr-defined]
+    if image.format == "ICNS":
+        return len(image.icns.itersizes())  # type: ignore[attr-defined]
     return getattr(image, "n_frames", 1)
 
 
@@ -40,6 +42,10 @@ def iterate_frames(image: Image.Image) -> Iterator[Image.Image]:
     if image.format == "ICO":
         for number in range(count_frames(image)):
             yield image.ico.frame(number)  # type: ignore[attr-defined]
+    elif image.format == "ICNS":
+        sizes = image.icns.itersizes()  # type: ignore[attr-defined]
+        for size in sorted(sizes, key=lambda size: (size[0] * size[2], size[2]), reverse=True):
+            yield image.icns.getimage(size)  # type: ignore[attr-defined]
     else:
         yield from ImageSequence.Iterator(image)
 

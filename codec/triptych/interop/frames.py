@@ -21,6 +21,8 @@ ANIMATED = ("GIF", "PNG", "WEBP")
 """Formats that hold animations with their times."""
 PAGED = ("TIFF", "ICO")
 """Formats that hold several pictures: pages, or sizes."""
+_NO_ALPHA = ("BMP", "DIB", "PPM")
+"""Formats that Pillow writes all channels into, and most programs read three of."""
 _MAX_ICON = 256
 _GIF_COLORS, _OPAQUE, _GIF_RESTORES = 256, 128, 2
 _MAX_COUNTS = {"GIF": 65535, "WEBP": (1 << 24) - 1}
@@ -69,6 +71,8 @@ def prepare_frames(frames: Sequence[Pixels], infos: Sequence[Mapping[str, Any]],
     else:
         images = [Image.fromarray(frame) for frame in _alike(frames)]
         changes = []
+    if format_name in _NO_ALPHA and any(_has_holes(frame) for frame in frames):
+        changes.append(f"transparency is left out, which {format_name} does not hold")
     if len(frames) == 1:
         return Ready(images, {}, changes)
     times = [1000 * (Fraction(info["duration"]) / 1000).limit_denominator(_U16) for info in infos]
@@ -91,6 +95,10 @@ def prepare_frames(frames: Sequence[Pixels], infos: Sequence[Mapping[str, Any]],
         # what is restored is that, also where a frame has no hole itself and Pillow would tidy it away.
         options |= {"disposal": _GIF_RESTORES, "optimize": False}
     return Ready(images, options, changes)
+
+
+def _has_holes(frame: Pixels) -> bool:
+    return frame.ndim == 3 and frame.shape[2] % 2 == 0 and bool((frame[:, :, -1] < 255).any())
 
 
 def _sizes_of_icon(images: Sequence[Image.Image]) -> list[tuple[int, int]]:
