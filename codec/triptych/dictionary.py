@@ -168,7 +168,8 @@ def load_dictionary(source: str | os.PathLike[str] | bytes, *, limits: Limits | 
         names = ", ".join(map(repr, sorted(shipped))) or "none"
         raise InvalidOption(
             f"dictionary {source!r} is neither an id of 64 hex digits nor shipped (shipped: {names}); "
-            f"a path has a separator or a suffix, as {os.path.join(os.curdir, source)!r}"
+            f"a path has a separator or a suffix, as {os.path.join(os.curdir, source)!r}",
+            options=("dictionary",),
         )
     payloads: list[bytes] = []
     encoder = b""

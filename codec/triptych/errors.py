@@ -21,6 +21,9 @@ class TriptychError(Exception):
         Where in the stream, if it is known.
     expected, got : object
         The two things that should have been equal, if there are such.
+    options : tuple of str
+        The options that the message names, as keywords of Python; the command line gives them as they were
+        typed.
     """
 
     def __init__(
@@ -31,12 +34,14 @@ class TriptychError(Exception):
         frame: int | None = None,
         expected: object = None,
         got: object = None,
+        options: tuple[str, ...] = (),
     ) -> None:
         super().__init__(message)
         self.offset = offset
         self.frame = frame
         self.expected = expected
         self.got = got
+        self.options = options
 
     def locate(self, *, offset: int | None = None, frame: int | None = None) -> Self:
         """Fill in the place where it is not known yet; give the error itself, to be raised."""
@@ -48,8 +53,10 @@ class TriptychError(Exception):
 
     def __str__(self) -> str:
         text = str(self.args[0]) if self.args else ""
-        if self.expected is not None or self.got is not None:
-            text += f": expected {self.expected}, got {self.got}"
+        found = (("expected", self.expected), ("got", self.got))
+        compared = [f"{name} {value}" for name, value in found if value is not None]
+        if compared:
+            text += f": {', '.join(compared)}"
         place = [
             f"{name} {value}"
             for name, value in (("frame", self.frame), ("offset", self.offset))

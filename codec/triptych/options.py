@@ -109,12 +109,15 @@ class Options:
         ]
         if len(targets) > 1:
             raise InvalidOption(
-                f"only one of quality, target_size and target_psnr, not {' and '.join(targets)}"
+                f"only one of quality, target_size and target_psnr, not {' and '.join(targets)}",
+                options=("quality", "target_size", "target_psnr"),
             )
         if self.lossless and (targets or self.dither):
-            raise InvalidOption(f"lossless=True does not go with {(targets or ['dither'])[0]}")
+            other = (targets or ["dither"])[0]
+            raise InvalidOption(f"lossless=True does not go with {other}", options=("lossless", other))
         if self.variance is not None and self.n_components is not None:
-            raise InvalidOption("only one of variance and n_components")
+            given = ("variance", "n_components")
+            raise InvalidOption("only one of variance and n_components", options=given)
 
     @property
     def of_palettes(self) -> str | None:
@@ -129,8 +132,15 @@ class Options:
 
     def refuse_palettes(self) -> None:
         """Raise InvalidOption where there is an option that only mode "kmeans" has."""
-        if self.of_palettes is not None:
-            raise InvalidOption(f"{self.of_palettes} belongs to mode 'kmeans'")
+        name = self.of_palettes
+        if name is not None:
+            raise InvalidOption(f"{name} belongs to mode 'kmeans'", options=(name,))
+
+    def refuse_components(self, why: str = "belongs to mode 'pca', with a dictionary of components") -> None:
+        """Raise InvalidOption where there is an option that only components have."""
+        for name in ("n_components", "variance"):
+            if getattr(self, name) is not None:
+                raise InvalidOption(f"{name} {why}", options=(name,))
 
 
 def explain_options(keywords: type, **defaults: Any) -> Callable[[T], T]:
@@ -188,6 +198,10 @@ def make_options(given: Mapping[str, Any]) -> Options:
 _Check = Callable[[str, Any], Any]
 
 
+def _refused(name: str, allowed: str, value: Any) -> InvalidOption:
+    return InvalidOption(f"{name} must be {allowed}, not {value!r}", options=(name,))
+
+
 def _integer(low: int, high: int | None = None) -> _Check:
     allowed = f"an integer from {low} to {high}" if high is not None else f"an integer of at least {low}"
 
@@ -197,7 +211,7 @@ def _integer(low: int, high: int | None = None) -> _Check:
         except TypeError:
             number = low - 1
         if isinstance(value, bool) or number < low or (high is not None and number > high):
-            raise InvalidOption(f"{name} must be {allowed}, not {value!r}")
+            raise _refused(name, allowed, value)
         return number
 
     return check
@@ -209,14 +223,14 @@ def _number_above_zero(name: str, value: Any) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if isinstance(value, (bool, str)) or not 0 < number < math.inf:
-        raise InvalidOption(f"{name} must be a number above 0, not {value!r}")
+        raise _refused(name, "a number above 0", value)
     return number
 
 
 def _share(name: str, value: Any) -> float:
     number = _number_above_zero(name, value)
     if number > 1:
-        raise InvalidOption(f"{name} must be above 0 and at most 1, not {value!r}")
+        raise _refused(name, "above 0 and at most 1", value)
     return number
 
 
@@ -224,7 +238,7 @@ def _one_of(*allowed: Any) -> _Check:
     def check(name: str, value: Any) -> Any:
         # `1 == True`: an identity or type check keeps 1 from passing as True.
         if not any(value == item and type(value) is type(item) for item in allowed):
-            raise InvalidOption(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
+            raise _refused(name, f"one of {', '.join(map(repr, allowed))}", value)
         return value
 
     return check
@@ -232,7 +246,7 @@ def _one_of(*allowed: Any) -> _Check:
 
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise InvalidOption(f"{name} must be a string, not {value!r}")
+        raise _refused(name, "a string", value)
     return value
 
 
@@ -246,7 +260,7 @@ def _n_colors(name: str, value: Any) -> int | str:
     try:
         return int(_integer(1, 256)(name, value))
     except InvalidOption:
-        raise InvalidOption(f"{name} must be 'auto' or an integer from 1 to 256, not {value!r}") from None
+        raise _refused(name, "'auto' or an integer from 1 to 256", value) from None
 
 
 def _colors(name: str, value: Iterable[Iterable[int]]) -> tuple[Color, ...]:
@@ -256,14 +270,14 @@ def _colors(name: str, value: Iterable[Iterable[int]]) -> tuple[Color, ...]:
     except TypeError:
         colors = [()]
     if not all(len(color) in (3, 4) and 0 <= min(color) <= max(color) <= 255 for color in colors):
-        raise InvalidOption(f"{name} must be colours (R, G, B) or (R, G, B, A) of 0 to 255, not {value!r}")
+        raise _refused(name, "colours (R, G, B) or (R, G, B, A) of 0 to 255", value)
     return tuple((color[0], color[1], color[2], color[3] if len(color) == 4 else 255) for color in colors)
 
 
 def _instance(kind: type) -> _Check:
     def check(name: str, value: Any) -> Any:
         if not isinstance(value, kind):
-            raise InvalidOption(f"{name} must be a {kind.__module__}.{kind.__name__}, not {value!r}")
+            raise _refused(name, f"a {kind.__module__}.{kind.__name__}", value)
         return value
 
     return check

@@ -40,7 +40,9 @@ class OrderedPool(Generic[T]):
 
     def __init__(self, threads: int, executor: Executor | None = None) -> None:
         if threads < 0:
-            raise InvalidOption(f"threads must be an integer of at least 0, not {threads}")
+            raise InvalidOption(
+                f"threads must be an integer of at least 0, not {threads}", options=("threads",)
+            )
         self._workers = threads or count_cores()
         self._executor = executor
         self._owned: ThreadPoolExecutor | None = None

@@ -120,7 +120,7 @@ def check_shown(n_components: int | None, realism: float | None) -> Shown:
     if realism is None:
         return Shown(n_components)
     if isinstance(realism, bool) or not isinstance(realism, (int, float)) or not 0 <= realism <= 1:
-        raise InvalidOption(f"realism must be a number from 0 to 1, not {realism!r}")
+        raise InvalidOption(f"realism must be a number from 0 to 1, not {realism!r}", options=("realism",))
     return Shown(n_components, float(realism))
 
 

@@ -409,7 +409,9 @@ class Writer:
             around = HEADER_LEN + len(prefix) + (self._part.size - self._begin if self._is_first else 0)
             if options.target_size <= around:
                 error = TargetUnreachable(
-                    "bytes of the stream without any pixels", expected=options.target_size, got=around
+                    f"the stream has {around:,} bytes without any pixels: a target_size of "
+                    f"{options.target_size:,} is too small",
+                    options=("target_size",),
                 )
                 self._put(Outcome(None, [Lost([entry.key for entry in batch.entries], error)]))
                 self._raise_lost()

@@ -129,7 +129,7 @@ def test_lossless_failures_leave_the_others_of_the_frame_alone(tmp_path, run, fo
     assert "noise.png: the picture has 900 colours" in only_line(result)
     assert len(tp.Reader((tmp_path / "x.tych").read_bytes())) == 4
     result = run("encode", folder / "noise.png", "--lossless", "-k", "16", "-o", tmp_path / "z.tych", code=1)
-    assert "noise.png: the picture has 900 colours, lossless k-means holds at most 16" in only_line(result)
+    assert "noise.png: the picture has 900 colours, exact k-means holds at most 16" in only_line(result)
     book = tmp_path / "book.tych"
     run("fit", "kmeans", folder / "a.png", "-o", book)
     result = run("encode", folder, "--lossless", "-D", book, "-o", tmp_path / "y.tych", code=1)

@@ -94,20 +94,20 @@ def test_parts_that_do_not_fit(tmp_path, run, tiles, folder):
         (("ae", "a.png", "--stats-only"), "--stats-only: networks are learned from the images"),
         (("gan", "--merge", "a.stats"), "--merge: networks are learned from the images"),
         (("ae", "a.png", "--engine", "dask://host:1"), "--engine: networks are learned from the images"),
-        (("kmeans", "a.png", "--stats-only", "-k", "4"), "--stats-only: --colors goes with --merge"),
+        (("kmeans", "a.png", "--stats-only", "-k", "4"), "--stats-only: -k goes with --merge"),
         (("pca", "a.png", "--stats-only", "--variance", "0.9"), "--stats-only: --variance goes with --merge"),
         (("pca", "a.png", "--shard", "1/2"), "--shard: only with --stats-only"),
         (("pca", "--merge"), "--merge: name files"),
         (("pca", "--merge", "a.stats", "--engine", "dask://host:1"), "and no --engine"),
         (("pca", "--merge", "--filelist", "list"), "and no --filelist"),
         (("pca", "--merge", "--stats-only", "--shard", "1/2", "a.stats"), "and no --shard"),
-        (("pca", "a.png", "-D", "ae-photo"), "--dictionary: only with ae or gan, not with pca"),
+        (("pca", "a.png", "-D", "ae-photo"), "-D: only with ae or gan, not with pca"),
         (("pca", "a.png", "--core-seconds", "3"), "--core-seconds: only with ae or gan, not with pca"),
         (("kmeans", "a.png", "--checkpoint", "x"), "--checkpoint: only with ae or gan, not with kmeans"),
         (("pca", "a.png", "--keep", "#102030"), "--keep: only with kmeans, not with pca"),
-        (("pca", "a.png", "-k", "4"), "--colors: only with kmeans, not with pca"),
+        (("pca", "a.png", "-k", "4"), "-k: only with kmeans, not with pca"),
         (("ae", "a.png", "--components", "4"), "--components: only with pca, not with ae"),
-        (("kmeans", "a.png", "--no-embed"), "--embed: only with pca, not with kmeans"),
+        (("kmeans", "a.png", "--no-embed"), "--no-embed: only with pca, not with kmeans"),
         (("svd", "--merge", "a.stats"), "mode must be one of 'kmeans', 'pca', not 'svd'"),
     ],
 )
@@ -117,7 +117,7 @@ def test_wrong_usage(tmp_path, run, arguments, message):
 
 def test_an_engine_that_is_none(tmp_path, run, tiles):
     told = run("fit", "pca", tiles, "--engine", "ray://host:1", "-o", tmp_path / "x", code=2).stderr
-    assert "'ray://host:1' is no engine that is known: dask://HOST:PORT" in told
+    assert "--engine 'ray://host:1' is none that is known: dask://HOST:PORT" in told
 
 
 @pytest.mark.parametrize("more", [(), ("--stats-only",)])

@@ -181,7 +181,7 @@ def test_options_of_palettes_are_refused_elsewhere(mode, option):
 
 @pytest.mark.parametrize("option", [{"n_components": 3}, {"variance": 0.9}])
 def test_options_of_components_are_refused_for_palettes(option):
-    with pytest.raises(tp.InvalidOption, match="belong to mode 'pca'"):
+    with pytest.raises(tp.InvalidOption, match="belongs to mode 'pca'"):
         tp.encode(texture(1), mode="kmeans", **option)
 
 

@@ -108,9 +108,15 @@ def test_target_psnr(target):
     assert target <= psnr(image, got) < target + 2.5
 
 
-@pytest.mark.parametrize("target", [{"target_size": 44}, {"target_psnr": 70.0}])
-def test_unreachable_targets(target):
-    with pytest.raises(tp.TargetUnreachable, match="target of"):
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ({"target_size": 44}, "fits into target_size: raise it"),
+        ({"target_psnr": 70.0}, "reaches the target_psnr of 70 dB: lower it"),
+    ],
+)
+def test_unreachable_targets(target, message):
+    with pytest.raises(tp.TargetUnreachable, match=message):
         tp.encode(photo(), n_colors=16, **target)
 
 

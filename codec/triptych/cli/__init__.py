@@ -16,7 +16,8 @@ from typing import Any
 import click
 
 from triptych import __version__
-from triptych.cli.failures import CommandError, is_expected
+from triptych.cli.failures import CommandError, UsageFailure, is_expected
+from triptych.cli.usage import explain, note_call
 from triptych.interrupts import orderly_end, settle
 
 __all__ = ["group", "main"]
@@ -52,16 +53,27 @@ class _Verbs(click.Group):
         with formatter.section("Verbs"):
             formatter.write_dl([(name, text) for name, (_, text) in _VERBS.items()])
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except (click.NoSuchOption, click.BadOptionUsage) as error:
+            raise UsageFailure(explain(error)) from error
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in _VERBS and not args[0].startswith("-"):
-            ctx.fail(f"there is no verb {args[0]!r}; the verbs are {', '.join(_VERBS)}")
-        return super().resolve_command(ctx, args)
+            raise UsageFailure(f"there is no verb {args[0]!r}; the verbs are {', '.join(_VERBS)}")
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None:
+            note_call(ctx, command, rest)
+        return name, command, rest
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            raise UsageFailure(explain(error)) from error
         except (Exception, KeyboardInterrupt) as error:
             if (status := settle(error)) is not None:
                 ctx.exit(status)
@@ -71,6 +83,7 @@ class _Verbs(click.Group):
 
 
 @click.group(
+    "triptych",
     cls=_Verbs,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="`-` is stdin or stdout. Exit codes: 0 ok, 1 some inputs failed, 2 usage, 3 corrupt, "

@@ -16,6 +16,7 @@ from triptych.cli.failures import CORRUPT, CommandError, Failures, UsageFailure,
 from triptych.cli.grouping import Decoded, each_alone, gather, group_animations, holds_animations
 from triptych.cli.outputs import STDOUT, binary_stdout, refuse_existing, safe_name, write_file
 from triptych.cli.streams import select_images, stream_name, stream_source
+from triptych.cli.usage import as_typed
 from triptych.urls import is_url, show_url
 
 if TYPE_CHECKING:
@@ -39,13 +40,13 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
 @click.option(
     "--components",
     "n_components",
-    type=click.IntRange(min=1),
+    type=opt.integer(1),
     metavar="N",
     help="Show images by their first N components only (PCA dictionaries of components).",
 )
 @click.option(
     "--realism",
-    type=click.FloatRange(0, 1),
+    type=opt.number("from 0 to 1", lambda value: 0 <= value <= 1),
     metavar="0..1",
     help="Show images of networks nearer to the original (0) or more like one (1).",
 )
@@ -87,7 +88,7 @@ def decode_command(
     PNG, unless --format is gif or webp). A line tells what a format does not hold.
     """
     if as_json and output == STDOUT:
-        raise UsageFailure("--json and -o - both write to stdout")
+        raise UsageFailure(f"--json and {as_typed('output')} - both write to stdout")
     suffix = _suffix(output, format_name)
     if animations and not holds_animations(suffix):
         raise UsageFailure(f"--animations: {suffix} files hold none: use --format png, webp or gif")
@@ -151,7 +152,10 @@ def _suffix(output: str, format_name: str | None) -> str:
         if suffix not in known:
             suffix = ".png"
     if known.get(suffix) not in Image.SAVE:
-        raise UsageFailure(f"Pillow writes no format {format_name or suffix!r}")
+        raise UsageFailure(
+            f"--format: Pillow writes no {format_name or suffix!r} here; "
+            "png, webp, tiff, bmp and npy hold all pixels exactly"
+        )
     return suffix
 
 

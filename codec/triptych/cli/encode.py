@@ -17,6 +17,7 @@ from triptych.cli.inputs import Inputs, collect_images
 from triptych.cli.outputs import STDOUT, stream_target
 from triptych.cli.pictures import STDIN
 from triptych.cli.summary import Summary
+from triptych.cli.usage import as_typed
 
 if TYPE_CHECKING:
     from triptych.dictionary import Dictionary
@@ -53,7 +54,7 @@ _STREAM_SUFFIX = ".tych"
 )
 @click.option("-D", "--dictionary", metavar="DICT", help="What the images share: file, id or name.")
 @click.option("--embed/--no-embed", default=None, help="Put the dictionary into the stream, or only name it.")
-@click.option("--frame-images", type=click.IntRange(1), metavar="N", help="Images in one frame.")
+@click.option("--frame-images", type=opt.integer(1), metavar="N", help="Images in one frame.")
 @opt.limits_option
 @opt.threads_option
 @opt.metadata_option
@@ -116,13 +117,21 @@ def encode_command(
     if output is None:
         images, output = _find_output(images, has_list=filelist is not None)
     if as_json and output == STDOUT:
-        raise UsageFailure("--json and -o - both write to stdout")
+        raise UsageFailure(f"--json and {as_typed('output')} - both write to stdout")
     if quiet and verbose:
-        raise UsageFailure("--quiet and --verbose contradict each other")
+        raise UsageFailure(f"--quiet and {as_typed('verbose')} contradict each other")
     if resume:
-        for given, name in ((append, "--append"), (force, "--force"), (output == STDOUT, "-o -")):
+        for given, name in (
+            (append, "--append"),
+            (force, as_typed("force")),
+            (output == STDOUT, f"{as_typed('output')} -"),
+        ):
             if given:
                 raise UsageFailure(f"--resume continues the stream at OUT, and does not go with {name}")
+    from triptych.options import make_options
+
+    given_options = opt.given_options(limits=limits, **options)
+    make_options(given_options)  # usage errors come before work
     inputs = collect_images(images, filelist, limits)
     is_named = append or resume or (all_frames and inputs[0].path != STDIN)
     if len(inputs) == 1 and not (is_named or os.path.isdir(images[0] if images else "")):
@@ -130,13 +139,9 @@ def encode_command(
     target = stream_target(output, force, append=append or resume)
     if len(inputs) > 1 and options["target_size"] is not None and options["frame_images"] is not None:
         raise UsageFailure("--frame-images: with --target-size, each image has a frame of its own")
-    given_options = opt.given_options(limits=limits, **options)
     is_told = not quiet and (verbose or sys.stderr.isatty())
     summary = Summary(is_verbose=verbose) if is_told else None
     with cold_kernel_notice(is_quiet=quiet), naming("stdout" if output == STDOUT else output):
-        from triptych.options import make_options
-
-        make_options(given_options)  # usage errors come before work
         book, about = _load(dictionary, limits, options["mode"]), None
         is_auto = given_options.get("mode", "auto") == "auto"
         chooser = None
@@ -200,5 +205,5 @@ def _load(dictionary: str | None, limits: Limits, mode: str | None) -> Dictionar
 
     if dictionary is None:
         return None
-    with naming(f"dictionary {dictionary}"):
+    with naming(f"{as_typed('dictionary')} {dictionary}"):
         return resolve_dictionary(dictionary, limits, mode or "auto")

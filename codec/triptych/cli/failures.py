@@ -11,6 +11,7 @@ from typing import IO, Any
 
 import click
 
+from triptych.cli.usage import if_typed, with_typed
 from triptych.errors import (
     DictionaryMismatch,
     DictionaryMissing,
@@ -55,6 +56,10 @@ def cause(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror[0].lower() + error.strerror[1:]
     text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, TriptychError):
+        text = with_typed(text, error.options)
+    if isinstance(error, DictionaryMismatch) and (option := if_typed("dictionary")):
+        text = f"{option}: {text}"
     if isinstance(error, LimitExceeded) and _OF_PIXELS.search(text):
         text += "; --max-pixels allows more"
     return text

@@ -19,6 +19,7 @@ from triptych.cli.failures import CommandError, Failures, UsageFailure, naming
 from triptych.cli.inputs import Input, Inputs, collect_images, open_all
 from triptych.cli.outputs import STDOUT, stream_target
 from triptych.cli.pictures import STDIN, Picture, Reading
+from triptych.cli.usage import as_typed
 from triptych.errors import InvalidImage
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ _MODES_OF = (
 @opt.shared_options
 @click.option(
     "--variance",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=opt.number("above 0 and at most 1", lambda value: 0 < value <= 1),
     metavar="0.98",
     help="PCA: as many components as hold this share of the variance.",
 )
@@ -69,8 +70,7 @@ _MODES_OF = (
 )
 @click.option(
     "--core-seconds",
-    type=click.FloatRange(0, min_open=True),
-    default=None,
+    type=opt.number("above 0", opt.above_zero),
     metavar="S",
     help="ae, gan: how long networks train, in seconds of processor time; 900 if not given.",
 )
@@ -114,18 +114,20 @@ def fit_command(
     takes the options for it. --merge with --stats-only makes one file of statistics of several.
     """
     if as_json and output == STDOUT:
-        raise UsageFailure("--json and -o - both write to stdout")
+        raise UsageFailure(f"--json and {as_typed('output')} - both write to stdout")
     given = opt.given_options(**options)
     of_networks = opt.given_options(dictionary=dictionary, core_seconds=core_seconds, checkpoint=checkpoint)
     for option in given | of_networks:
         modes = _MODES_OF.get(option, (mode,))
         if mode not in modes:
-            raise UsageFailure(f"{_flag(option)}: only with {' or '.join(modes)}, not with {mode}")
+            raise UsageFailure(f"{as_typed(option)}: only with {' or '.join(modes)}, not with {mode}")
     for name, is_given in (("--stats-only", stats_only), ("--merge", merge), ("--engine", engine)):
         if is_given and mode in ("ae", "gan"):
             raise UsageFailure(f"{name}: networks are learned from the images themselves, on one machine")
     if stats_only and given:
-        raise UsageFailure(f"--stats-only: {_flag(next(iter(given)))} goes with --merge, where they are used")
+        raise UsageFailure(
+            f"--stats-only: {as_typed(next(iter(given)))} goes with --merge, where they are used"
+        )
     if shard is not None and not stats_only:
         raise UsageFailure("--shard: only with --stats-only, as a dictionary is of all images")
     if merge:
@@ -134,15 +136,16 @@ def fit_command(
                 raise UsageFailure(f"--merge: takes files of statistics, and no {name}")
         if not images:
             raise UsageFailure("--merge: name files that --stats-only wrote")
+    from triptych.options import make_options
+
+    make_options(given)
     inputs = Inputs([], [])
     if not merge:
         inputs, *_ = select_inputs(collect_images(images, filelist, limits), shard, None)
     target = stream_target(output, force)
     from triptych.fit import CollectionStatistics, fit
-    from triptych.options import make_options
     from triptych.sink import open_sink
 
-    make_options(given)
     if mode in ("ae", "gan"):
         given |= of_networks
         given["say"] = _say
@@ -202,11 +205,6 @@ def fit_command(
     elif output != STDOUT:
         click.echo(f"{output}: {text}")
     failures.exit(n_good)
-
-
-def _flag(name: str) -> str:
-    """Give an option of this verb as it is written."""
-    return next(param.opts[-1] for param in fit_command.params if param.name == name)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -15,12 +16,49 @@ F = TypeVar("F", bound=Callable[..., Any])
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
 
 
+def integer(low: int, high: int | None = None) -> Callable[[str | int], int]:
+    """Give what reads an integer of an option, `low` to `high`."""
+    allowed = f"an integer of at least {low}" if high is None else f"an integer from {low} to {high}"
+
+    def parse(given: str | int) -> int:
+        try:
+            value = int(given)
+        except ValueError:
+            value = low - 1
+        if value < low or (high is not None and value > high):
+            raise click.BadParameter(f"{given!r} is not {allowed}")
+        return value
+
+    return parse
+
+
+def number(allowed: str, is_allowed: Callable[[float], bool]) -> Callable[[str], float]:
+    """Give what reads a finite number of an option; `allowed` says in words which."""
+
+    def parse(given: str) -> float:
+        try:
+            value = float(given)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value) or not is_allowed(value):
+            raise click.BadParameter(f"{given!r} is not a number {allowed}")
+        return value
+
+    return parse
+
+
+def above_zero(value: float) -> bool:
+    """Say whether a number is above 0."""
+    return value > 0
+
+
 def parse_size(text: str) -> int:
     """Give the bytes that 20000, 20k, 1M (powers of 1000), 20Ki or 1Mi (powers of 1024) mean."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]i?|)b?", text.strip().lower())
-    if match is None:
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?)\s*([kmg]i?|)b?", text.strip().lower())
+    size = 0 if match is None else int(float(match[1]) * _UNITS[match[2]])
+    if size < 1:
         raise click.BadParameter(f"{text!r} is not a size; sizes look like 20000, 20k, 1M or 64Ki")
-    return int(float(match[1]) * _UNITS[match[2]])
+    return size
 
 
 def parse_limits(text: str) -> Limits:
@@ -57,7 +95,7 @@ def parse_shard(text: str) -> tuple[int, int]:
 force_option = click.option("-f", "--force", is_flag=True, help="Overwrite; write binary to a terminal.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 threads_option = click.option(
-    "-j", "--threads", type=click.IntRange(0), metavar="N", default=0, help="Threads; 0 is all cores."
+    "-j", "--threads", type=integer(0), metavar="N", default=0, help="Threads; 0 is all cores."
 )
 only_option = click.option(
     "--only",
@@ -94,7 +132,7 @@ filelist_option = click.option(
 )
 
 _SHARED_OPTIONS = (
-    click.option("-q", "--quality", type=click.IntRange(0, 100), metavar="0..100", help="100 is the finest."),
+    click.option("-q", "--quality", type=integer(0, 100), metavar="0..100", help="100 is the finest."),
     click.option(
         "-k",
         "--colors",
@@ -113,15 +151,15 @@ _SHARED_OPTIONS = (
     click.option(
         "--components",
         "n_components",
-        type=click.IntRange(min=1),
+        type=integer(1),
         metavar="N",
         help="PCA of collections: how many components.",
     ),
     click.option("--effort", type=click.Choice(["fast", "default", "max"]), help="Time for bytes."),
     click.option(
-        "--target-psnr", type=click.FloatRange(0, min_open=True), metavar="DB", help="Decibels to reach."
+        "--target-psnr", type=number("above 0", above_zero), metavar="DB", help="Decibels to reach."
     ),
-    click.option("--seed", type=click.IntRange(0), metavar="N", help="Of everything random."),
+    click.option("--seed", type=integer(0), metavar="N", help="Of everything random."),
 )
 
 

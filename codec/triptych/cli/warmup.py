@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
+from triptych.cli import options as opt
+
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
@@ -21,7 +23,7 @@ T = TypeVar("T")
 @click.option(
     "-j",
     "--processes",
-    type=click.IntRange(0),
+    type=opt.integer(0),
     metavar="N",
     default=0,
     help="Processes, of which 4 have work; 0 is all cores.",

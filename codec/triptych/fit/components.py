@@ -97,7 +97,8 @@ class ComponentStatistics:
         if options.n_components is not None and options.n_components > most:
             raise InvalidOption(
                 f"n_components is {options.n_components:,}, and images {tuple(self.shape)} have at most "
-                f"{most:,}"
+                f"{most:,}",
+                options=("n_components",),
             )
 
     def update(self, images: Iterable[Pixels], options: Options) -> None:
@@ -247,7 +248,8 @@ def _choose(spectrum: Spectrum, options: Options) -> tuple[F64, F64, Parities, i
     wanted = options.n_components
     if wanted is not None and wanted > spectrum.n_images:
         raise InvalidImage(
-            "fewer images than components", expected=f"at least {wanted}", got=spectrum.n_images
+            f"fewer images than components: n_components is {wanted:,}, and images are {spectrum.n_images:,}",
+            options=("n_components",),
         )
     n = min(spectrum.most, wanted or 256)
     while True:

@@ -132,12 +132,14 @@ def fit_palette(
     (array([[  5,   5,   5, 255]], dtype=uint8), 150.0)
     """
     if not 1 <= n_colors <= MAX_COLORS:
-        raise InvalidOption(f"n_colors must be 1 to {MAX_COLORS}, not {n_colors}")
+        raise InvalidOption(f"n_colors must be 1 to {MAX_COLORS}, not {n_colors}", options=("n_colors",))
     if not len(histogram.colors):
         raise InvalidImage("the histogram holds no colour")
     fixed = distinct_rows(keep)
     if len(fixed) > n_colors:
-        raise InvalidOption(f"keep holds {len(fixed)} colours, n_colors is {n_colors}")
+        raise InvalidOption(
+            f"keep holds {len(fixed)} colours, and n_colors is {n_colors}", options=("keep", "n_colors")
+        )
     points = Points(packed_colors(histogram.colors), histogram.weights)
     free = histogram.colors[~np.isin(keys_of(histogram.colors), keys_of(fixed))]
     if len(fixed) + len(free) <= n_colors:

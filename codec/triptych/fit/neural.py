@@ -148,7 +148,10 @@ def fit_networks(
     device = choose_device()
     if mode == "gan":
         if start is None or start.kind != KIND:
-            raise InvalidOption("fit gan goes on from a dictionary of fit ae: give it as dictionary (-D)")
+            raise InvalidOption(
+                "fit gan goes on from networks that fit ae made: give them as dictionary",
+                options=("dictionary",),
+            )
         return _fit_gan(images, training, start, device)
     if training.refined:
         if start is None:

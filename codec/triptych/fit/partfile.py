@@ -111,7 +111,7 @@ def parse_part(data: bytes) -> tuple[str, State | None]:
 
 def _parse_head(data: bytes) -> tuple[str, Shape, int, int]:
     if data[: len(SIGNATURE)] != SIGNATURE[: len(data)]:
-        raise NotTriptych("not statistics of a collection: the signature is missing")
+        raise NotTriptych("not statistics of a collection, as `fit --stats-only` and to_bytes give them")
     if len(data) < _HEAD.size:
         raise Truncated("statistics end in their head", expected=_HEAD.size, got=len(data))
     _, version, code, height, width, channels, n_images, count, crc = _HEAD.unpack_from(data)

@@ -167,7 +167,8 @@ class SpectralStatistics:
         if options.n_components is not None and options.n_components > self.bands:
             raise InvalidOption(
                 f"n_components is {options.n_components:,}, and spectra of {self.bands} bands have at most "
-                f"{self.bands}"
+                f"{self.bands}",
+                options=("n_components",),
             )
 
     def update(self, images: Iterable[Pixels], options: Options) -> None:

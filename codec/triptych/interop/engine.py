@@ -60,6 +60,10 @@ class Engine(Executor):
         self._executor.shutdown(wait=wait and not cancel_futures)
 
 
+def _failed(address: str, why: object) -> EngineFailed:
+    return EngineFailed(f"engine {address}: {why}", options=("engine",))
+
+
 def _run(job: bytes) -> Any:
     """Do a job; runs on a worker."""
     function, args, kwargs = pickle.loads(job)
@@ -95,13 +99,13 @@ def open_engine(address: str) -> AbstractContextManager[Engine]:
     >>> open_engine("ray://head:10001")
     Traceback (most recent call last):
     ...
-    triptych.errors.InvalidOption: 'ray://head:10001' is no engine that is known: dask://HOST:PORT or \
+    triptych.errors.InvalidOption: engine 'ray://head:10001' is none that is known: dask://HOST:PORT or \
 dask:///PATH/OF/scheduler.json
     """
     place = address.removeprefix(_SCHEME)
     host, _, port = place.rpartition(":")
     if place == address or not (place.startswith("/") or (host and port.isdecimal())):
-        raise InvalidOption(f"{address!r} is no engine that is known: {_FORMS}")
+        raise InvalidOption(f"engine {address!r} is none that is known: {_FORMS}", options=("engine",))
     try:
         import distributed
     except ImportError as error:
@@ -116,9 +120,9 @@ def _read_address(path: str) -> str:
     try:
         address = json.loads(Path(path).read_bytes())["address"]
     except FileNotFoundError:
-        raise EngineFailed(f"engine {_SCHEME}{path}: there is no file {path}") from None
+        raise _failed(_SCHEME + path, f"there is no file {path}") from None
     except (OSError, ValueError, TypeError, LookupError) as error:
-        raise EngineFailed(f"engine {_SCHEME}{path}: {path} is no file of a scheduler ({error})") from error
+        raise _failed(_SCHEME + path, f"{path} is no file of a scheduler ({error})") from error
     return str(address)
 
 
@@ -134,11 +138,11 @@ def _open_dask(distributed: Any, address: str, where: str) -> Iterator[Engine]:
             client.wait_for_workers(1, timeout=CONNECT_SECONDS)
             _check_versions(client)
         except TimeoutError:
-            raise EngineFailed(f"engine {address}: it has no workers") from None
+            raise _failed(address, "it has no workers") from None
         except (OSError, ValueError) as error:
-            raise EngineFailed(f"engine {address}: {error}") from error
+            raise _failed(address, error) from error
         except EngineFailed as error:
-            raise EngineFailed(f"engine {address}: {error}") from None
+            raise _failed(address, error) from None
         engine = Engine(client, sum(client.nthreads().values()))
         without_workers = threading.Event()
         try:
@@ -146,13 +150,13 @@ def _open_dask(distributed: Any, address: str, where: str) -> Iterator[Engine]:
                 yield engine
         except distributed.KilledWorker as error:
             cause = f"a job ended each worker that tried it, perhaps for want of memory ({error})"
-            raise EngineFailed(f"engine {address}: {cause}") from error
+            raise _failed(address, cause) from error
         except (CancelledError, distributed.client.ClosedClientError, RuntimeError) as error:
             if without_workers.is_set():
-                raise EngineFailed(f"engine {address}: all its workers are gone") from error
+                raise _failed(address, "all its workers are gone") from error
             if isinstance(error, RuntimeError):
                 raise
-            raise EngineFailed(f"engine {address}: its scheduler is gone") from error
+            raise _failed(address, "its scheduler is gone") from error
         finally:
             engine.shutdown(cancel_futures=True)
 

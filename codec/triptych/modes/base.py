@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from triptych.dictionary import Dictionary
-from triptych.errors import DictionaryMismatch
+from triptych.errors import DictionaryMismatch, TargetUnreachable
 from triptych.images import Pixels, Shape
 from triptych.options import Options
 
-__all__ = ["Mode", "NamesBases", "OpenFrame", "OpensFrames", "Pixels", "Shape", "check_bands"]
+__all__ = ["Mode", "NamesBases", "OpenFrame", "OpensFrames", "Pixels", "Shape", "check_bands", "unreachable"]
 
 
 def check_bands(shape: Shape, dictionary: Dictionary) -> None:
@@ -27,6 +27,18 @@ def check_bands(shape: Shape, dictionary: Dictionary) -> None:
             expected="spectral",
             got=dictionary.kind,
         )
+
+
+def unreachable(of: str, options: Options) -> TargetUnreachable:
+    """Give the error where nothing that a mode has (`of`) meets the target, with the way out.
+
+    The size is not told: it is what the stream and other images leave of what was asked for.
+    """
+    if options.target_size is not None:
+        return TargetUnreachable(f"{of} fits into target_size: raise it", options=("target_size",))
+    return TargetUnreachable(
+        f"{of} reaches the target_psnr of {options.target_psnr:g} dB: lower it", options=("target_psnr",)
+    )
 
 
 class Mode(Protocol):

@@ -31,10 +31,11 @@ from triptych_kernels.rangecoder import finish_decoding, finish_encoding, new_co
 from triptych_kernels.status import BAD_SYMBOL, INPUT_EXHAUSTED, OK, OUTPUT_FULL, TAIL_MISMATCH
 
 from triptych.dictionary import Dictionary
-from triptych.errors import InvalidFrame, TargetUnreachable
+from triptych.errors import InvalidFrame
 from triptych.fit.blockbook import BlockBook, parse_blocks
 from triptych.images import Pixels, Shape
 from triptych.modes.alpha import decode_alpha, encode_alpha
+from triptych.modes.base import unreachable
 from triptych.options import Options
 
 SQUARE = 16
@@ -330,8 +331,7 @@ def _search_step(image: Pixels, setting: Setting, loaded: _Loaded, options: Opti
         else:
             low = middle + 1
     if found is None:
-        what = f"{options.target_size:,} bytes" if room is not None else f"{options.target_psnr:g} dB"
-        raise TargetUnreachable(f"no quality of PCA meets the target of {what}")
+        raise unreachable("no quality of PCA", options)
     return found
 
 

@@ -19,10 +19,11 @@ from triptych_kernels.rangecoder import Coder, finish_decoding, finish_encoding,
 from triptych_kernels.status import BAD_SYMBOL, INPUT_EXHAUSTED, OK, OUTPUT_FULL, TAIL_MISMATCH
 
 from triptych.dictionary import Dictionary
-from triptych.errors import DictionaryMismatch, InvalidFrame, InvalidOption, TargetUnreachable
+from triptych.errors import DictionaryMismatch, InvalidFrame, InvalidOption
 from triptych.fit.basis import EVEN_LEVEL, MAX_STEP, Basis, context_level, load_basis, step_size
 from triptych.fit.components import step_of_quality
 from triptych.images import Pixels, Shape
+from triptych.modes.base import unreachable
 from triptych.modes.scoretables import build_scores, parse_scores
 from triptych.modes.scoring import MAX_SUM, Projection, factor_of
 from triptych.options import Options
@@ -87,6 +88,7 @@ def encode_frame(images: Sequence[Pixels], options: Options, dictionary: Diction
             "n_components of a frame, beyond the dictionary's",
             expected=f"at most {basis.n_components}",
             got=wanted,
+            options=("n_components",),
         )
     projection = Projection(np.stack(images), basis, wanted, options.effort)
     if options.target_size is not None or options.target_psnr is not None:
@@ -365,6 +367,5 @@ def _search(projection: Projection, basis: Basis, options: Options) -> bytes:
         else:
             low = middle + 1
     if found is None:
-        what = f"{size:,} bytes" if size is not None else f"{psnr:g} dB"
-        raise TargetUnreachable(f"no step of this dictionary's {basis.n_components} components meets {what}")
+        raise unreachable(f"no step of this dictionary's {basis.n_components} components", options)
     return found

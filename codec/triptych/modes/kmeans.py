@@ -15,9 +15,10 @@ from triptych_kernels.mapmodel import SHARED, Maps
 from triptych_kernels.paint import paint
 
 from triptych.dictionary import Dictionary
-from triptych.errors import InvalidOption, TargetUnreachable, TooManyColors
+from triptych.errors import InvalidOption, TooManyColors
 from triptych.fit.kmeans import MAX_COLORS
 from triptych.images import Pixels, Shape
+from triptych.modes.base import unreachable
 from triptych.modes.indexmaps import (
     BATCH,
     CODER_NAMES,
@@ -112,11 +113,12 @@ class KMeans:
         self, images: Sequence[Pixels], options: Options, dictionary: Dictionary | None
     ) -> bytes:
         """Give the body of a frame; see `triptych.modes.base.Mode.encode_frame`."""
-        if options.n_components is not None or options.variance is not None:
-            raise InvalidOption("n_components and variance belong to mode 'pca'")
+        options.refuse_components()
         palette = None if dictionary is None else dictionary_colors(dictionary)
         if palette is not None and options.keep:
-            raise InvalidOption("keep belongs to fit: the colours of a dictionary stay as they are")
+            raise InvalidOption(
+                "keep belongs to fit: the colours of a dictionary stay as they are", options=("keep",)
+            )
         pictures = [Picture(image, options) for image in images]
         if options.target_size is None and (options.target_psnr is None or options.lossless):
             maps = [_reduce(picture, palette, strength_of(options.quality)) for picture in pictures]
@@ -154,9 +156,9 @@ class KMeans:
     ) -> OpenFrame:
         """Read the first `stop` index maps of a frame; see `triptych.modes.base.OpensFrames`."""
         if realism is not None:
-            raise InvalidOption("realism: a k-means image was made without a GAN")
+            raise InvalidOption("realism: a k-means image was made without a GAN", options=("realism",))
         if n_components is not None:
-            raise InvalidOption("n_components: a k-means image has no components")
+            raise InvalidOption("n_components: a k-means image has no components", options=("n_components",))
         palette = None if dictionary is None else dictionary_colors(dictionary)
         return OpenFrame(open_maps(body, shapes, palette, stop))
 
@@ -187,7 +189,11 @@ def _reduce(picture: Picture, palette: Colors | None, strength: float) -> Indexe
     if palette is not None:
         reduced = picture.mapped(palette, strength, fixed=True)
         if options.lossless and not picture.equals(reduced):
-            raise TooManyColors("lossless: the picture has colours that the dictionary has not")
+            raise TooManyColors(
+                "lossless: the picture has colours that the dictionary has not; without lossless they become "
+                "the nearest that it has",
+                options=("lossless",),
+            )
         return reduced
     n_colors = MAX_COLORS if options.n_colors == "auto" else options.n_colors
     if options.lossless:
@@ -293,8 +299,7 @@ def _search(picture: Picture, palette: Colors | None, options: Options) -> tuple
                 found = result if better else found
             n_colors //= 2
     if found is None:
-        what = f"{size:,} bytes" if size is not None else f"{psnr:g} dB"
-        raise TargetUnreachable(f"no quality of k-means meets the target of {what}")
+        raise unreachable("no quality of k-means", options)
     return found
 
 

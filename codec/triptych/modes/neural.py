@@ -21,11 +21,11 @@ from triptych.errors import (
     InvalidFrame,
     InvalidImage,
     InvalidOption,
-    TargetUnreachable,
 )
 from triptych.fit.networkbook import MAX_QUALITY, NetworkBook, load_network
 from triptych.images import MODES, Pixels, Shape
 from triptych.modes.alpha import decode_alpha, encode_alpha, has_alpha
+from triptych.modes.base import unreachable
 from triptych.modes.latents import MAX_POSITIONS, Grid, build_body, cut_sets, parse_body, parse_head
 from triptych.modes.panel import PATCH, Panel
 from triptych.options import Options
@@ -58,8 +58,7 @@ class Neural:
         A target is that of the frame: all its bytes, or the PSNR of all its samples (of the autoencoder).
         """
         options.refuse_palettes()
-        if options.n_components is not None or options.variance is not None:
-            raise InvalidOption("n_components and variance belong to mode 'pca'")
+        options.refuse_components()
         panel = Panel(_known(dictionary))
         if not panel.loaded.encodes:
             raise DictionaryMismatch(
@@ -92,7 +91,10 @@ class Neural:
     ) -> list[Pixels]:
         """Give images `start` to `stop - 1`; see `triptych.modes.base.Mode.decode_frame`."""
         if n_components is not None:
-            raise InvalidOption("n_components: latents of a network have no first few that could stand alone")
+            raise InvalidOption(
+                "n_components: latents of a network have no first few that could stand alone",
+                options=("n_components",),
+            )
         panel = Panel(_known(dictionary))
         if realism is None:
             panel.check_realism(self.realism)
@@ -222,8 +224,7 @@ def _search(panel: Panel, sets: Sequence[Sequence[Pixels]], options: Options) ->
         else:
             high = middle - 1
     if found is None:
-        what = f"{size:,} bytes" if size is not None else f"{psnr:g} dB"
-        raise TargetUnreachable(f"no quality of these networks meets {what}")
+        raise unreachable("no quality of these networks", options)
     return found
 
 

@@ -84,7 +84,8 @@ class Panel:
         if realism and self.loaded.realism is None:
             raise DictionaryMismatch(
                 "mode 'gan' needs a dictionary with a generator that was trained as a GAN (this one is for "
-                "mode 'ae', or for realism 0)"
+                "mode 'ae', or for realism 0)",
+                options=("mode", "realism"),
             )
 
     def latents(self, sets: Sequence[Sequence[Pixels]], quality: int, effort: str) -> list[I32]:
@@ -151,7 +152,9 @@ class Panel:
 
     def _check_generator(self, realism: float) -> None:
         if realism > 0 and self.loaded.realism is None:
-            raise InvalidOption("realism: this dictionary has no generator that was trained as a GAN")
+            raise InvalidOption(
+                "realism: this dictionary has no generator that was trained as a GAN", options=("realism",)
+            )
 
     def _pixels(self, rows: int, columns: int) -> int:
         """Pixels of an image of a grid."""

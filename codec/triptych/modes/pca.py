@@ -36,8 +36,7 @@ class PCA:
             return components.encode_frame(images, options, book)
         if book.kind == "spectral":
             return spectral.encode_frame(images, options, book)
-        if options.n_components is not None or options.variance is not None:
-            raise InvalidOption("n_components and variance belong to fit, and to dictionaries of components")
+        options.refuse_components("belongs to fit, and to images with a dictionary of components")
         return blocks.encode_frame(images, options, book)
 
     def decode_frame(
@@ -52,7 +51,7 @@ class PCA:
     ) -> list[Pixels]:
         """Give images `start` to `stop - 1`; see `triptych.modes.base.Mode.decode_frame`."""
         if realism is not None:
-            raise InvalidOption("realism: a PCA image was made without a GAN")
+            raise InvalidOption("realism: a PCA image was made without a GAN", options=("realism",))
         book = _check(dictionary, shapes)
         if book.kind == "components":
             return components.decode_frame(body, shapes, book, start, stop, n_components=n_components)
@@ -61,7 +60,8 @@ class PCA:
         if n_components is not None:
             raise InvalidOption(
                 "n_components: these images are coded in blocks that predict each other, so none can be left "
-                "out; only images coded with a dictionary of components, or a spectral one, have a first few"
+                "out; only images coded with a dictionary of components, or a spectral one, have a first few",
+                options=("n_components",),
             )
         return blocks.decode_frame(body, shapes, book, start, stop)
 

@@ -161,8 +161,9 @@ class Picture:
         """
         if self.n_distinct > n_colors:
             raise TooManyColors(
-                f"the picture has {self.n_distinct:,} colours, lossless k-means holds at most {n_colors}; "
-                "without lossless it is reduced to the nearest palette of n_colors"
+                f"the picture has {self.n_distinct:,} colours, exact k-means holds at most {n_colors}; "
+                "without lossless it is reduced to the nearest palette (n_colors)",
+                options=("lossless", "n_colors"),
             )
         return self.mapped(self._counted[0].colors)
 

@@ -35,7 +35,8 @@ def get_mode(name_or_code: str | int) -> Mode:
         name = name_or_code
         if name not in _CODES.values():
             raise InvalidOption(
-                f"mode must be one of 'auto', {', '.join(map(repr, _CODES.values()))}, not {name!r}"
+                f"mode must be one of 'auto', {', '.join(map(repr, _CODES.values()))}, not {name!r}",
+                options=("mode",),
             )
     if name not in _loaded:
         module, attribute = _MODULES[name]

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from triptych.dictionary import Dictionary, find_dictionary
-from triptych.errors import DictionaryMismatch, InvalidFrame, InvalidOption, TargetUnreachable
+from triptych.errors import DictionaryMismatch, InvalidFrame, InvalidOption
 from triptych.fit.basis import POWERS
 from triptych.fit.spectral import (
     DEFAULT_QUALITY,
@@ -35,6 +35,7 @@ from triptych.fit.spectral import (
 from triptych.images import Pixels, Shape
 from triptych.limits import DEFAULT
 from triptych.modes import blocks
+from triptych.modes.base import unreachable
 from triptych.options import Options
 from triptych.varint import build_varint, parse_varint
 
@@ -116,9 +117,12 @@ def encode_frame(images: Sequence[Pixels], options: Options, dictionary: Diction
             "n_components of a frame, beyond the dictionary's",
             expected=f"at most {basis.n_components}",
             got=wanted,
+            options=("n_components",),
         )
     if options.variance is not None:
-        raise InvalidOption("variance belongs to fit: a frame has n_components")
+        raise InvalidOption(
+            "variance belongs to fit: a frame has n_components", options=("variance", "n_components")
+        )
     scores = [_project(image, basis, wanted) for image in images]
     if options.target_size is not None or options.target_psnr is not None:
         return _search(images, scores, loaded, options)
@@ -327,10 +331,8 @@ def _search(images: Sequence[Pixels], scores: Sequence[I32], loaded: _Loaded, op
         else:
             low = middle + 1
     if found is None:
-        what = f"{size:,} bytes" if size is not None else f"{psnr:g} dB"
-        raise TargetUnreachable(
-            f"no quality of this dictionary's {loaded.basis.n_components} spectral components meets {what}"
-        )
+        of = f"no quality of this dictionary's {loaded.basis.n_components} spectral components"
+        raise unreachable(of, options)
     return found
 
 
