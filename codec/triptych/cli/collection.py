@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
@@ -26,6 +24,7 @@ from triptych.cli.pictures import UNREADABLE, Picture, Reading, limiting_pillow
 from triptych.errors import DictionaryMismatch, FormatError, TriptychError, Truncated
 
 if TYPE_CHECKING:
+    from triptych.cli.classes import Classes
     from triptych.cli.summary import Summary
     from triptych.dictionary import Dictionary
     from triptych.interop.engine import Engine
@@ -143,10 +142,10 @@ class Collection:
 
     `target` is a path or stdout, `options` the Writer's without threads and executor, `engine` an address,
     `about` the metadata of the stream, `chooser` what `weigh_collection` gave, if it was asked, `summary` who
-    is told what becomes of images. A label is the number of an image's directory among `classes`. A part
-    (`is_part`) that no image gets into is an empty stream, so that all parts can be joined; else there is no
-    stream without images. With `all_frames` each image of a file has a key of its own, and those that are
-    among `stored` are skipped.
+    is told what becomes of images, `classes` who labels them, if anyone. A part (`is_part`) that no image
+    gets into is an empty stream, so that all parts can be joined; else there is no stream without images.
+    With `all_frames` each image of a file has a key of its own, and those that are among `stored` are
+    skipped.
     """
 
     inputs: Inputs
@@ -162,7 +161,7 @@ class Collection:
     engine: str | None = None
     about: dict[str, Any] | None = None
     chooser: Chooser | None = None
-    classes: Sequence[str] | None = None
+    classes: Classes | None = None
     summary: Summary | None = None
     is_quiet: bool = False
     failures: Failures = field(default_factory=Failures)
@@ -243,7 +242,7 @@ class Collection:
         """Give the metadata that the stream does not have yet."""
         about = dict(self.about or {})
         if self.classes is not None:
-            about["classes"] = list(self.classes)
+            about["classes"] = self.classes.names
         if not about or not (self.append or self.resume):
             return about or None
         from triptych.reader import Reader
@@ -264,7 +263,9 @@ class Collection:
         from triptych.jobs import OF_IMAGES
 
         metadata: Metadata = picture.metadata if self.metadata else {}
-        label = None if self.classes is None else bisect_left(self.classes, each.folder)
+        label = None if self.classes is None else self.classes.label(each)
+        if self.classes is not None and label is None:
+            self.failures.notes.add(each.name, "lies beside the folders of classes, and gets no label")
         if self.summary is not None:  # before it may be written
             self.summary.add_input(each, is_changed=bool(picture.changes))
         try:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from triptych.cli import options as opt
+from triptych.cli.classes import Classes
 from triptych.cli.collection import Collection, select_inputs, weigh_collection
 from triptych.cli.console import cold_kernel_notice, print_json
 from triptych.cli.failures import UsageFailure, naming
-from triptych.cli.inputs import Inputs, collect_images
+from triptych.cli.inputs import collect_images
 from triptych.cli.outputs import STDOUT, stream_target
 from triptych.cli.pictures import STDIN
 from triptych.cli.summary import Summary
@@ -30,6 +31,7 @@ _STREAM_SUFFIX = ".tych"
 @click.argument("images", nargs=-1, metavar="IMAGE...")
 @click.option("-o", "--output", metavar="OUT.tych", help="The stream; - is stdout.")
 @opt.filelist_option
+@opt.null_option
 @opt.force_option
 @opt.all_frames_option
 @click.option("--append", is_flag=True, help="Continue the stream at OUT.")
@@ -65,6 +67,7 @@ def encode_command(
     images: tuple[str, ...],
     output: str | None,
     filelist: str | None,
+    is_null_separated: bool,
     force: bool,
     all_frames: bool,
     append: bool,
@@ -110,9 +113,13 @@ def encode_command(
     With --shard each of N machines encodes its own part of the same inputs; cat of the N streams, in order,
     holds what one run would.
 
-    With --label-folders, as data for training often lie: an image's label is the number of the directory that
-    it lies in, among the names of all that inputs lie in, sorted. The names are in the stream's metadata, as
-    "classes".
+    With --label-folders, as data for training often lie: the directories in a directory that is given are
+    classes, numbered from 0 by name as torchvision's ImageFolder does, and an image's label is the number of
+    the one that it lies in or below. Of files that are named, and directories without others, it is the
+    directory that they lie in. The names are in the stream's metadata, as "classes".
+
+    Of a directory, files whose names are not those of images, and hidden ones, are left out, and a line says
+    how many; links are followed. What is named is read, whatever its name.
     """
     if output is None:
         images, output = _find_output(images, has_list=filelist is not None)
@@ -132,10 +139,10 @@ def encode_command(
 
     given_options = opt.given_options(limits=limits, **options)
     make_options(given_options)  # usage errors come before work
-    inputs = collect_images(images, filelist, limits)
+    inputs = collect_images(images, filelist, limits, is_null_separated=is_null_separated)
     is_named = append or resume or (all_frames and inputs[0].path != STDIN)
     if len(inputs) == 1 and not (is_named or os.path.isdir(images[0] if images else "")):
-        inputs = Inputs([inputs[0].path], [""], limits)
+        inputs = inputs.without_keys()
     target = stream_target(output, force, append=append or resume)
     if len(inputs) > 1 and options["target_size"] is not None and options["frame_images"] is not None:
         raise UsageFailure("--frame-images: with --target-size, each image has a frame of its own")
@@ -151,7 +158,7 @@ def encode_command(
         if label_folders:
             if any(each.path == STDIN for each in inputs):
                 raise UsageFailure("--label-folders: stdin lies in no folder")
-            classes = inputs.folders()
+            classes = Classes(inputs)
         inputs, n_skipped, stored = select_inputs(inputs, shard, output if resume else None)
         job = Collection(
             inputs,
@@ -179,7 +186,10 @@ def encode_command(
             "images": job.n_written,
             "skipped": n_skipped + job.n_skipped,
         }
-        report |= {"frames_left_out": job.failures.frames_left_out}
+        report |= {
+            "left_out": inputs.left_out.counts(),
+            "frames_left_out": job.failures.frames_left_out,
+        }
         report |= {"failed": job.failures.names} | meter.figures(job.n_written)
         if Path(output).is_file() and (job.n_written or job.is_part or not job.failures.names):
             report["bytes"] = Path(output).stat().st_size

@@ -41,6 +41,7 @@ _MODES_OF = (
 @click.argument("images", nargs=-1, metavar="IMAGE...")
 @click.option("-o", "--output", required=True, metavar="BOOK.tych", help="The dictionary; - is stdout.")
 @opt.filelist_option
+@opt.null_option
 @opt.force_option
 @opt.all_frames_option
 @click.option("--stats-only", is_flag=True, help="kmeans, pca: write statistics of the images, to be merged.")
@@ -88,6 +89,7 @@ def fit_command(
     images: tuple[str, ...],
     output: str,
     filelist: str | None,
+    is_null_separated: bool,
     force: bool,
     all_frames: bool,
     stats_only: bool,
@@ -131,7 +133,13 @@ def fit_command(
     if shard is not None and not stats_only:
         raise UsageFailure("--shard: only with --stats-only, as a dictionary is of all images")
     if merge:
-        for name, value in (("--filelist", filelist), ("--engine", engine), ("--shard", shard)):
+        refused = (
+            ("--filelist", filelist),
+            ("-0", is_null_separated or None),
+            ("--engine", engine),
+            ("--shard", shard),
+        )
+        for name, value in refused:
             if value is not None:
                 raise UsageFailure(f"--merge: takes files of statistics, and no {name}")
         if not images:
@@ -141,7 +149,8 @@ def fit_command(
     make_options(given)
     inputs = Inputs([], [])
     if not merge:
-        inputs, *_ = select_inputs(collect_images(images, filelist, limits), shard, None)
+        found = collect_images(images, filelist, limits, is_null_separated=is_null_separated)
+        inputs, *_ = select_inputs(found, shard, None)
     target = stream_target(output, force)
     from triptych.fit import CollectionStatistics, fit
     from triptych.sink import open_sink
@@ -201,7 +210,8 @@ def fit_command(
         facts |= {"id": result.id, "kind": result.kind} | result.params | dict(result.report)
         text = f"{_summary(result)}\n  id {result.id}"
     if as_json:
-        print_json(facts | {"failed": failures.names})
+        left_out = {} if merge else {"left_out": inputs.left_out.counts()}
+        print_json(facts | left_out | {"failed": failures.names})
     elif output != STDOUT:
         click.echo(f"{output}: {text}")
     failures.exit(n_good)

@@ -1,15 +1,15 @@
 """Images as inputs: files, directories, globs, lists of files, stdin.
 
-A directory means the image files in it and below, sorted. `collect_images` names them without opening any,
-and keeps two strings for each: there may be millions. `Input.load` reads one; `open_all` reads all in order,
-in threads, a bounded number ahead of its consumer.
+A directory means the image files in it and below, sorted: see `triptych.cli.walking`. `collect_images` names
+them without opening any, and keeps two strings for each: there may be millions. `Input.load` reads one;
+`open_all` reads all in order, in threads, a bounded number ahead of its consumer.
 """
 
 from __future__ import annotations
 
+import codecs
 import glob
 import os
-import re
 import sys
 from array import array
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -29,17 +29,20 @@ from triptych.cli.pictures import (
     read_picture,
     read_pictures,
 )
+from triptych.cli.walking import LeftOut, find_images, match_images
 from triptych.limits import DEFAULT, Limits
 
-_IMAGE_NAME = re.compile(
-    r"(?i)[^.].*"
-    r"\.(a?png|avif|bmp|dds|gif|ico|icns|jfif|jp2|jpe?g?|p[bgnp]m|pcx|qoi|sgi|tga|tiff?|webp|xbm|xpm)"
-)
-"""What counts as an image in a directory; a file that is named is read whatever its name."""
 _NAMED = -1
-"""In place of the length of a directory's name: the file itself was named."""
+"""In place of the number of a directory: the file itself was named."""
 _LAST_LEVEL = 2
 """Each input has three keys to choose from."""
+_WIDE_ENCODINGS = {
+    codecs.BOM_UTF32_LE: "utf-32",  # begins as that of UTF-16 does
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""Of lists as some shells and editors of Windows write them, by their byte order marks."""
 
 
 class Input(NamedTuple):
@@ -49,6 +52,8 @@ class Input(NamedTuple):
     key: str
     limits: Limits
     frame: int = 0
+    tree: str | None = None
+    """The directory that was named, with the separator; None where the file itself was."""
 
     @property
     def name(self) -> str:
@@ -60,23 +65,33 @@ class Input(NamedTuple):
         """Return one of the file's several images, from 1, by a key of its own."""
         return self._replace(key=f"{self.key}/{number:04}".removeprefix("/"), frame=number)
 
-    @property
-    def folder(self) -> str:
-        """The name of the directory that it lies in, as UTF-8: see `_key`."""
-        return _in_utf8(os.path.basename(os.path.dirname(os.path.abspath(self.path))))
-
     def load(self, reading: Reading = AS_GIVEN) -> Picture:
         """Read the image: see `triptych.cli.pictures.read_picture`."""
         return read_picture(self.path, self.limits, reading)
 
 
 class Inputs(Sequence[Input]):
-    """Inputs in order: for each a path and a key, and nothing else. `limits` are for all."""
+    """Inputs in order: for each a path, a key and the number of its tree, and nothing else.
 
-    def __init__(self, paths: list[str], keys: list[str], limits: Limits = DEFAULT) -> None:
+    `limits` are for all; `trees` are the directories that were named, `left_out` what is no input in them.
+    """
+
+    def __init__(
+        self,
+        paths: list[str],
+        keys: list[str],
+        limits: Limits = DEFAULT,
+        *,
+        trees: Sequence[str] = (),
+        tree_numbers: array[int] | None = None,
+        left_out: LeftOut | None = None,
+    ) -> None:
         self._paths = paths
         self._keys = keys
         self.limits = limits
+        self.trees = trees
+        self._tree_numbers = array("i", [_NAMED]) * len(paths) if tree_numbers is None else tree_numbers
+        self.left_out = left_out or LeftOut()
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -87,8 +102,15 @@ class Inputs(Sequence[Input]):
     def __getitem__(self, index: slice) -> Inputs: ...
     def __getitem__(self, index: int | slice) -> Input | Inputs:
         if isinstance(index, slice):
-            return Inputs(self._paths[index], self._keys[index], self.limits)
-        return Input(self._paths[index], self._keys[index], self.limits)
+            return self._of(self._paths[index], self._keys[index], self._tree_numbers[index])
+        number = self._tree_numbers[index]
+        tree = None if number == _NAMED else self.trees[number]
+        return Input(self._paths[index], self._keys[index], self.limits, tree=tree)
+
+    def _of(self, paths: list[str], keys: list[str], tree_numbers: array[int]) -> Inputs:
+        return Inputs(
+            paths, keys, self.limits, trees=self.trees, tree_numbers=tree_numbers, left_out=self.left_out
+        )
 
     def find(self, key: str, start: int = 0) -> int:
         """Give the number of the first input from `start` on, or else of all, that has this key."""
@@ -97,97 +119,103 @@ class Inputs(Sequence[Input]):
         except ValueError:
             return self._keys.index(key)
 
-    def folders(self) -> list[str]:
-        """Give the names of the directories that inputs lie in, sorted, each once."""
-        return sorted({each.folder for each in self})
-
     def select(self, wanted: Callable[[str], bool]) -> Inputs:
         """Give those of which the key is wanted."""
         numbers = [number for number, key in enumerate(self._keys) if wanted(key)]
         paths, keys = ([names[number] for number in numbers] for names in (self._paths, self._keys))
-        return Inputs(paths, keys, self.limits)
+        return self._of(paths, keys, array("i", [self._tree_numbers[number] for number in numbers]))
+
+    def without_keys(self) -> Inputs:
+        """Give the same without keys."""
+        return self._of(self._paths, [""] * len(self), self._tree_numbers)
 
 
-def collect_images(arguments: Sequence[str], filelist: str | None, limits: Limits = DEFAULT) -> Inputs:
-    """Give the images that the arguments mean, each with a key of its own."""
+def collect_images(
+    arguments: Sequence[str],
+    filelist: str | None,
+    limits: Limits = DEFAULT,
+    *,
+    is_null_separated: bool = False,
+) -> Inputs:
+    """Give the images that the arguments mean, each with a key of its own; say what is left out."""
     names = list(arguments)
     if filelist is not None:
-        names += _read_list(filelist)
+        names += _read_list(filelist, is_null_separated)
+    elif is_null_separated:
+        raise UsageFailure("-0: only with --filelist, for a list that NUL bytes divide")
     paths: list[str] = []
-    roots = array("i")  # for each, how much of the path is the directory that was named, or _NAMED
+    trees: list[str] = []
+    tree_numbers = array("i")
+    left_out = LeftOut()
     for name in names:
-        root = _NAMED
+        tree_number = _NAMED
         if name != STDIN and os.path.isdir(name):
-            folder = str(Path(name))
-            root = 0 if folder == os.curdir else len(os.path.join(folder, ""))
+            folder = "" if str(Path(name)) == os.curdir else str(Path(name))
+            tree_number = len(trees)
+            trees.append(os.path.join(folder, ""))
             before = len(paths)
-            paths.extend(_walk("" if folder == os.curdir else folder))
+            paths.extend(find_images(folder, left_out))
             if len(paths) == before:
                 complain(f"{name}: no image files in it")
         elif name != STDIN and glob.has_magic(name) and not os.path.exists(name):
-            paths.extend(sorted(filter(os.path.isfile, glob.iglob(name, recursive=True))) or [name])
+            paths.extend(match_images(name, left_out) or [name])
         else:
             paths.append(name)
-        roots.extend([root] * (len(paths) - len(roots)))
+        tree_numbers.extend([tree_number] * (len(paths) - len(tree_numbers)))
+    left_out.say()
     if not paths:
         raise UsageFailure("no images: name files, directories or -, or use --filelist")
     if paths.count(STDIN) > 1:
         raise UsageFailure("stdin can be read once only")
-    return Inputs(paths, _distinct_keys(paths, roots), limits)
+    keys = _distinct_keys(paths, trees, tree_numbers)
+    return Inputs(paths, keys, limits, trees=trees, tree_numbers=tree_numbers, left_out=left_out)
 
 
-def _read_list(filelist: str) -> list[str]:
+def _read_list(filelist: str, is_null_separated: bool) -> list[str]:
+    """Give the names of a list: UTF-8 or any other bytes, or UTF-16 or UTF-32 with a byte order mark."""
     with naming(filelist):
         data = sys.stdin.buffer.read() if filelist == STDIN else Path(filelist).read_bytes()
+    encoding, errors = "utf-8-sig", "surrogateescape"
+    for mark, wide in _WIDE_ENCODINGS.items():
+        if data.startswith(mark):
+            encoding, errors = wide, "surrogatepass"
+            break
+    try:
+        text = data.decode(encoding, errors)
+    except UnicodeDecodeError as error:
+        raise UsageFailure(
+            f"{filelist}: is no {encoding.upper()}, and begins with its mark: {error}"
+        ) from None
+    if is_null_separated:
+        return [name for name in text.split("\0") if name]
+    if "\0" in text:
+        raise UsageFailure(
+            f"{filelist}: holds NUL characters; -0 reads names that NUL bytes divide, and UTF-16 needs a "
+            "byte order mark"
+        )
     # Names hold any byte but that of a line's end, so nothing else divides them.
-    lines = [line.removesuffix("\r") for line in data.decode("utf-8", "surrogateescape").split("\n")]
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
     return [line for line in lines if line.strip()]
 
 
-def _walk(folder: str) -> Iterator[str]:
-    """Give the image files of a directory, in the order of the names on the way to each.
-
-    Links to directories are not followed. A directory that cannot be opened is given itself: its loading
-    fails.
-    """
-    try:
-        with os.scandir(folder or os.curdir) as entries:
-            inside = sorted((entry.name, _is_folder(entry)) for entry in entries)
-    except OSError:
-        yield folder or os.curdir
-        return
-    for name, is_folder in inside:
-        path = os.path.join(folder, name)
-        if is_folder:
-            yield from _walk(path)
-        elif _IMAGE_NAME.fullmatch(name) and os.path.isfile(path):
-            yield path
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir(follow_symlinks=False)
-    except OSError:
-        return False
-
-
-def _key(path: str, root: int, level: int) -> str:
+def _key(path: str, tree: str | None, level: int) -> str:
     """Give the key of an input: the shortest at level 0, then longer ones.
 
     Keys are UTF-8: of a name that is not, each wrong byte is told by its number, so that keys stay distinct.
     """
-    if root == _NAMED:
+    if tree is None:
         name = os.path.basename(path) if level == 0 else _plain(path)
         key = name if level == _LAST_LEVEL else os.path.splitext(name)[0]
     elif level == _LAST_LEVEL:
         key = _plain(path)
     else:
-        inside = path[root:].replace(os.sep, "/")
+        inside = path[len(tree) :].replace(os.sep, "/")
         key = inside if level else os.path.splitext(inside)[0]
-    return _in_utf8(key)
+    return in_utf8(key)
 
 
-def _in_utf8(name: str) -> str:
+def in_utf8(name: str) -> str:
+    """Give a name as UTF-8; what is none becomes the number of a byte, as text."""
     return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode()
 
 
@@ -196,25 +224,30 @@ def _plain(path: str) -> str:
     return "/".join(part for part in path.replace(os.sep, "/").split("/") if part not in ("", ".", ".."))
 
 
-def _distinct_keys(paths: Sequence[str], roots: Sequence[int]) -> list[str]:
+def _distinct_keys(paths: Sequence[str], trees: Sequence[str], tree_numbers: Sequence[int]) -> list[str]:
     """Give each input its shortest key that no other input has; longer ones only where needed."""
-    keys = [_key(path, root, 0) for path, root in zip(paths, roots, strict=True)]
+
+    def key(number: int, level: int) -> str:
+        tree = None if tree_numbers[number] == _NAMED else trees[tree_numbers[number]]
+        return _key(paths[number], tree, level)
+
+    keys = [key(number, 0) for number in range(len(paths))]
     levels = bytearray(len(keys))
     while True:
         seen: set[str] = set()
         repeated: set[str] = set()
-        for key in keys:
-            (repeated if key in seen else seen).add(key)
+        for each in keys:
+            (repeated if each in seen else seen).add(each)
         clashes = [
             number
-            for number, key in enumerate(keys)
-            if repeated and key in repeated and levels[number] < _LAST_LEVEL
+            for number, each in enumerate(keys)
+            if repeated and each in repeated and levels[number] < _LAST_LEVEL
         ]
         if not clashes:
             return keys
         for number in clashes:
             levels[number] += 1
-            keys[number] = _key(paths[number], roots[number], levels[number])
+            keys[number] = key(number, levels[number])
 
 
 @contextmanager

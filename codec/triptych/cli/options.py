@@ -130,6 +130,13 @@ metadata_option = click.option(
 filelist_option = click.option(
     "--filelist", type=click.Path(), metavar="F", help="Read names of inputs from F, one a line; - is stdin."
 )
+null_option = click.option(
+    "-0",
+    "--null",
+    "is_null_separated",
+    is_flag=True,
+    help="NUL bytes divide the names in F, as `find -print0` writes them.",
+)
 
 _SHARED_OPTIONS = (
     click.option("-q", "--quality", type=integer(0, 100), metavar="0..100", help="100 is the finest."),
