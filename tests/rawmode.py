@@ -43,3 +43,10 @@ class RawMode:
 
 RAW = RawMode()
 registry.register(RAW)
+
+
+def register_for_one_test(mode, monkeypatch):
+    """Add a mode, or replace the one of its code, until the test ends."""
+    monkeypatch.setattr(registry, "_CODES", {**registry._CODES})
+    monkeypatch.setattr(registry, "_loaded", {**registry._loaded})
+    registry.register(mode)

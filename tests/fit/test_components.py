@@ -214,7 +214,7 @@ def test_images_of_different_shapes():
 
 
 def test_fewer_images_than_components():
-    with pytest.raises(InvalidImage, match="expected at least 9, got 5"):
+    with pytest.raises(InvalidImage, match="n_components is 9, and images are 5"):
         fit(make_collection(1, 5, Shape(4, 4, 1)), n_components=9)
 
 

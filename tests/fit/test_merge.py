@@ -246,7 +246,7 @@ def test_forged_bytes_are_refused_or_make_a_dictionary(name, data):
 @pytest.mark.parametrize(
     ("name", "at", "value", "error", "message"),
     [
-        ("colors", 0, b"\x88", tp.NotTriptych, "signature"),
+        ("colors", 0, b"\x88", tp.NotTriptych, "not statistics of a collection"),
         ("colors", 8, b"\2", tp.UnsupportedVersion, "expected 1, got 2"),
         ("colors", 10, b"\3", InvalidFrame, "mode of statistics"),
         ("colors", 12, b"\1", InvalidFrame, r"3 images \(1, 0, 0\)"),

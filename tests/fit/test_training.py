@@ -442,9 +442,9 @@ def test_too_few_images_or_too_small(tmp_path):
     "start", [None, tp.Dictionary.build("palette", {}, b"abcd")], ids=["none", "palette"]
 )
 def test_a_gan_goes_on_from_an_autoencoder(tmp_path, start):
-    with pytest.raises(InvalidOption, match="goes on from a dictionary of fit ae"):
+    with pytest.raises(InvalidOption, match="goes on from networks that fit ae made"):
         train(tmp_path, collection(3), "gan", start)
-    with pytest.raises(InvalidOption, match="goes on from a dictionary of fit ae"):
+    with pytest.raises(InvalidOption, match="goes on from networks that fit ae made"):
         tp.fit("gan", collection(3), dictionary=start)
 
 

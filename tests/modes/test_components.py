@@ -171,9 +171,9 @@ def test_targets():
     body = encode(images, book, target_psnr=30)
     mse = error(decode(body, images, book), images) / images.size
     assert 30 <= 10 * np.log10(255**2 / mse) < 32
-    with pytest.raises(TargetUnreachable, match="2 bytes"):
+    with pytest.raises(TargetUnreachable, match="fits into target_size: raise it"):
         encode(images, book, target_size=2)
-    with pytest.raises(TargetUnreachable, match="90 dB"):
+    with pytest.raises(TargetUnreachable, match="reaches the target_psnr of 90 dB: lower it"):
         encode(images, fit(images, n_components=2), target_psnr=90)
 
 

@@ -297,7 +297,7 @@ def test_a_target_size_is_met():
         stream = encode(image, embed=False, target_size=size)
         assert len(stream) <= size
         assert len(stream) > 0.8 * min(size, sizes[2])
-    with pytest.raises(TargetUnreachable, match="no quality of these networks meets"):
+    with pytest.raises(TargetUnreachable, match="networks fits into target_size: raise it"):
         encode(image, embed=False, target_size=sizes[0] - 8)
 
 
@@ -312,7 +312,7 @@ def test_a_target_psnr_is_met():
     wanted = coarse + 0.7 * (fine - coarse)
     for mode in ("ae", "gan"):
         assert psnr(encode(image, mode=mode, target_psnr=wanted)) >= wanted
-    with pytest.raises(TargetUnreachable, match="meets 60 dB"):
+    with pytest.raises(TargetUnreachable, match="reaches the target_psnr of 60 dB: lower it"):
         encode(image, target_psnr=60.0)
 
 

@@ -6,6 +6,7 @@ import io
 import numpy as np
 import pytest
 import triptych as tp
+from rawmode import register_for_one_test
 from strategies import BOOK, same_images, small_records, write_stream
 
 
@@ -155,11 +156,7 @@ class FailingMode:
 @pytest.mark.parametrize("threads", [1, 4])
 @pytest.mark.parametrize("frame_images", [1, 2, 5])
 def test_an_image_that_cannot_be_encoded_costs_itself_alone(monkeypatch, threads, frame_images):
-    from triptych.modes import registry
-
-    monkeypatch.setattr(registry, "_CODES", {**registry._CODES})
-    monkeypatch.setattr(registry, "_loaded", {**registry._loaded})
-    registry.register(FailingMode())
+    register_for_one_test(FailingMode(), monkeypatch)
     target = io.BytesIO()
     writer = tp.Writer(target, mode="failing", threads=threads, frame_images=frame_images)
     n_errors = 0

@@ -10,6 +10,7 @@ import pytest
 import triptych as tp
 from hypothesis import given
 from hypothesis import strategies as st
+from rawmode import register_for_one_test
 from strategies import same_images, small_records, write_stream
 from triptych.framing import STREAM_HEADER, FrameType, build_frame
 from triptych.metadata import MAX_ATTACHMENTS
@@ -132,11 +133,7 @@ class FlatMode:
 
 @pytest.fixture
 def flat_mode(monkeypatch):
-    from triptych.modes import registry
-
-    monkeypatch.setattr(registry, "_CODES", {**registry._CODES})
-    monkeypatch.setattr(registry, "_loaded", {**registry._loaded})
-    registry.register(FlatMode())
+    register_for_one_test(FlatMode(), monkeypatch)
 
 
 @pytest.mark.parametrize("side", [1024, 1025, 4000])

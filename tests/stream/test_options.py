@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 import triptych as tp
+from rawmode import RAW, register_for_one_test
 from triptych.options import Options, make_options
 
 IMAGE = np.zeros((2, 2), np.uint8)
@@ -156,9 +157,7 @@ def test_what_is_said_of_an_image(about, message):
     assert len(tp.Reader(target.getvalue())) == 1
 
 
-def test_target_size_is_what_the_body_may_have():
-    from rawmode import RAW
-
+def test_target_size_is_what_the_body_may_have(monkeypatch):
     seen = []
 
     class Spy(type(RAW)):
@@ -168,9 +167,7 @@ def test_target_size_is_what_the_body_may_have():
             seen.append(options.target_size)
             return bytes(options.target_size)
 
-    from triptych.modes import registry
-
-    registry.register(Spy())
+    register_for_one_test(Spy(), monkeypatch)
     assert len(tp.encode(IMAGE, mode="spy", target_size=500)) == 500
     target = io.BytesIO()
     book = tp.Dictionary.build("palette", {}, b"abcd")

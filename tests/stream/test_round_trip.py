@@ -19,9 +19,9 @@ from strategies import (
     small_records,
     write_stream,
 )
-from triptych.metadata import build_attachments, name_attachments, parse_attachments
+from triptych.metadata import TAGS, build_attachments, name_attachments, parse_attachments
 
-NAMES = ("key", "label", "metadata", "exif", "xmp", "icc_profile", "dpi", "duration", "loop")
+NAMES = ("key", "label", *TAGS, "loop")
 
 
 def about(info):
