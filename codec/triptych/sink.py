@@ -31,6 +31,7 @@ from triptych.urls import StorageOptions, is_url, show_url
 
 SinkLike = str | os.PathLike[str] | IO[bytes]
 
+_PERMISSIONS = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
 _N_SWEPT = 4
 """Temporary files of a path that are looked for: of so many processes that wrote to it at the same time."""
 
@@ -185,7 +186,7 @@ def _open_temporary(path: Path) -> tuple[IO[bytes], Path]:
     """
     handle, temporary = next(opened for name in _temporary_names(path) if (opened := _create_locked(name)))
     with contextlib.suppress(OSError):
-        temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+        temporary.chmod(path.stat().st_mode & _PERMISSIONS)
     return handle, temporary
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from triptych.cli.failures import complain
+from triptych.cli.names import show_marks
 
 T = TypeVar("T")
 
@@ -64,6 +65,11 @@ def plural(count: int, noun: str) -> str:
     ('1 image', '1,200 images')
     """
     return f"{count:,} {noun}" + "s" * (count != 1)
+
+
+def say(*lines: str, err: bool = False) -> None:
+    """Print lines, with what keys and names may hold shown and not done: see `show_marks`."""
+    click.echo("\n".join(map(show_marks, lines)), err=err)
 
 
 def print_json(value: Any) -> None:

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from itertools import chain, count
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from triptych.cli import options as opt
 from triptych.cli.console import cold_kernel_notice, print_json, progress
 from triptych.cli.failures import CORRUPT, CommandError, Failures, UsageFailure, cause, complain, naming
+from triptych.cli.folder import Folder
 from triptych.cli.grouping import Decoded, each_alone, gather, group_animations, holds_animations
-from triptych.cli.outputs import STDOUT, binary_stdout, refuse_existing, safe_name, write_file
+from triptych.cli.outputs import (
+    STDOUT,
+    binary_stdout,
+    names_picture,
+    refuse_existing,
+    refuse_input,
+    write_file,
+)
 from triptych.cli.streams import select_images, stream_name, stream_source
 from triptych.cli.usage import as_typed
 from triptych.urls import is_url, show_url
@@ -89,9 +97,11 @@ def decode_command(
     """
     if as_json and output == STDOUT:
         raise UsageFailure(f"--json and {as_typed('output')} - both write to stdout")
-    suffix = _suffix(output, format_name)
-    if animations and not holds_animations(suffix):
-        raise UsageFailure(f"--animations: {suffix} files hold none: use --format png, webp or gif")
+    if is_url(output):
+        raise UsageFailure(f"{show_url(output)}: images are written to folders and files, not to URLs")
+    form = _form(output, format_name)
+    if animations and not holds_animations(form.suffix):
+        raise UsageFailure(f"--animations: {form.suffix} files hold none: use --format png, webp or gif")
     name = stream_name(stream)
     from triptych.reader import Reader
 
@@ -112,7 +122,8 @@ def decode_command(
     ):
         images = _selected(reader, only, failures) if only else reader.items()
         images = iter(progress(images, "images"))
-        target = _open_target(output, suffix, force, images, metadata, animations, limits)
+        inputs = (stream, *dictionaries)
+        target = _open_target(output, form, force, images, metadata, animations, limits, inputs)
         try:
             for group in target.groups:
                 target.save(group, failures)
@@ -134,43 +145,54 @@ def _selected(reader: Reader, only: Sequence[str], failures: Failures) -> Iterat
         yield reader.info(number), reader[number]
 
 
-def _suffix(output: str, format_name: str | None) -> str:
-    """Give the suffix of the files: that of the format asked for, or of the output file, or .png."""
+class _Form(NamedTuple):
+    """The form of the files: their suffix, and whether the output's name or `--format` says it."""
+
+    suffix: str
+    is_said: bool = True
+
+
+def _form(output: str, format_name: str | None) -> _Form:
+    """Give the form asked for: that of `--format`, or of the output's name; else PNG."""
     from PIL import Image
 
-    wanted = Path(output).suffix if format_name is None else "." + format_name.removeprefix(".")
-    if wanted.lower() == _ARRAY_SUFFIX:
-        return _ARRAY_SUFFIX
+    is_folder = output.endswith(("/", os.sep))
+    suffix = Path(output).suffix.lower() if not is_folder else ""
+    if format_name is not None:
+        suffix = "." + format_name.lower().removeprefix(".")
+    if suffix == _ARRAY_SUFFIX:
+        return _Form(suffix)
     Image.init()
     known = Image.registered_extensions()
     if format_name is not None:
-        suffix = "." + format_name.lower().removeprefix(".")
         if suffix not in known:
             suffix = next((s for s, f in known.items() if f == format_name.upper()), suffix)
-    else:
-        suffix = Path(output).suffix.lower() if not output.endswith(("/", os.sep)) else ""
-        if suffix not in known:
-            suffix = ".png"
+    elif suffix not in known and (os.path.isdir(output) or not names_picture(output)):
+        return _Form(".png", is_said=not suffix)
     if known.get(suffix) not in Image.SAVE:
-        raise UsageFailure(
-            f"--format: Pillow writes no {format_name or suffix!r} here; "
-            "png, webp, tiff, bmp and npy hold all pixels exactly"
-        )
-    return suffix
+        asked = f"{as_typed('output')} {output}" if format_name is None else "--format"
+        raise _no_such_form(asked, repr(suffix) if format_name is None else format_name)
+    return _Form(suffix)
+
+
+def _no_such_form(asked: str, suffix: str) -> UsageFailure:
+    return UsageFailure(
+        f"{asked}: Pillow writes no {suffix} here; png, webp, tiff, bmp and npy hold all pixels exactly"
+    )
 
 
 def _open_target(
     output: str,
-    suffix: str,
+    form: _Form,
     force: bool,
     images: Iterator[Decoded],
     metadata: bool,
     animations: bool,
     limits: Limits,
+    inputs: Sequence[str],
 ) -> _Target:
     """Look at the first two images: one goes to a file or stdout, more to a directory, or to one file."""
-    if is_url(output):
-        raise UsageFailure(f"{show_url(output)}: images are written to folders and files, not to URLs")
+    suffix = form.suffix
     first = list(_take(images, 1))
     is_folder = output != STDOUT and (output.endswith(("/", os.sep)) or os.path.isdir(output))
     if not is_folder:
@@ -178,7 +200,12 @@ def _open_target(
     images = chain(first, images)
     if is_folder or (len(first) > 1 and output != STDOUT and Path(output).suffix.lower() != suffix):
         groups = group_animations(images, limits) if animations else each_alone(images)
-        return _Target(suffix, force, groups, metadata=metadata, folder=Path(output))
+        folder = Folder(Path(output), suffix, force=force, inputs=inputs)
+        return _Target(suffix, groups, metadata=metadata, folder=folder)
+    if not form.is_said:
+        asked = f"{as_typed('output')} {output}"
+        raise _no_such_form(asked, repr(Path(output).suffix) + " (--format says what it is)")
+    refuse_input(output, inputs)
     handle = binary_stdout(force) if output == STDOUT else None
     if handle is None and first and not force:
         refuse_existing(Path(output))
@@ -186,8 +213,8 @@ def _open_target(
         first = gather(images, suffix, "stdout" if output == STDOUT else output, limits)
     groups = iter([first] if first else [])
     if handle is not None:
-        return _Target(suffix, force, groups, metadata=metadata, handle=handle)
-    return _Target(suffix, force, groups, metadata=metadata, file=Path(output))
+        return _Target(suffix, groups, metadata=metadata, handle=handle)
+    return _Target(suffix, groups, metadata=metadata, file=Path(output))
 
 
 def _take(images: Iterator[Decoded], count: int) -> Iterator[Decoded]:
@@ -201,20 +228,17 @@ class _Target:
     def __init__(
         self,
         suffix: str,
-        force: bool,
         groups: Iterator[list[Decoded]],
         *,
-        metadata: bool = True,
+        metadata: bool,
         handle: Any = None,
         file: Path | None = None,
-        folder: Path | None = None,
+        folder: Folder | None = None,
     ) -> None:
         self.groups = groups
         self.written: list[str] = []
-        self._suffix, self._force, self._metadata = suffix, force, metadata
+        self._suffix, self._metadata = suffix, metadata
         self._handle, self._file, self._folder = handle, file, folder
-        self._taken: set[str] = set()
-        self._marks: dict[str, count[int]] = {}
 
     def save(self, group: list[Decoded], failures: Failures) -> None:
         """Write a file of one image or several; what goes wrong with one of many is its own failure."""
@@ -224,45 +248,32 @@ class _Target:
 
             info = info | {"key": animation_name(info.get("key")) or None}
         try:
-            path = self._file or self._path_in_folder(info)
             file = _build(group, self._suffix, metadata=self._metadata)
+            name, is_other = STDOUT, False
             if self._handle is not None:
                 self._handle.write(file.data)
+            elif self._folder is not None:
+                path, is_other = self._folder.write(info.get("key"), info["number"], file.data)
+                name = str(path)
             else:
-                write_file(path, file.data)
+                assert self._file is not None
+                write_file(self._file, file.data)
+                name = str(self._file)
         except BrokenPipeError:
             raise
         except (OSError, ValueError, MemoryError) as error:
             if self._folder is None:
                 raise CommandError("stdout" if self._file is None else str(self._file), error) from error
-            failures.add(str(self._folder / str(info.get("key") or info["number"])), error)
+            failures.add(str(self._folder.path / str(info.get("key") or info["number"])), error)
         else:
-            self.written.append(STDOUT if self._handle is not None else str(path))
+            self.written.append(name)
+            if is_other:
+                failures.notes.add(name, "is named so as an image before it has the name that its key gives")
             if file.left_out and self._metadata:
                 why = f"which {self._suffix} files do not take"
                 failures.notes.add(self.written[-1], f"written without {', '.join(file.left_out)}, {why}")
             for change in file.changes:
                 failures.notes.add(self.written[-1], change)
-
-    def _path_in_folder(self, info: dict[str, Any]) -> Path:
-        if self._folder is None:
-            return Path()
-        name = safe_name(info.get("key"), info["number"])
-        if name.suffix.lower() != self._suffix:
-            name = name.with_name(name.name + self._suffix)
-        stem, wanted, mark = name.stem, name.as_posix().casefold(), info["number"]
-        while name.as_posix().casefold() in self._taken:
-            name = name.with_name(f"{stem}~{mark}{self._suffix}")
-            mark = next(self._marks.setdefault(wanted, count()))  # no mark is tried twice
-        self._taken.add(name.as_posix().casefold())
-        path = self._folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # A link in the directory must not lead out of it either.
-        if not path.parent.resolve().is_relative_to(self._folder.resolve()):
-            raise PermissionError(None, f"the key {info.get('key')!r} leads out of the directory")
-        if not self._force and path.exists():
-            raise FileExistsError(None, "exists; use --force to overwrite it")
-        return path
 
 
 def _build(group: list[Decoded], suffix: str, *, metadata: bool) -> File:

@@ -12,7 +12,7 @@ import click
 from triptych.cli import options as opt
 from triptych.cli.classes import Classes
 from triptych.cli.collection import Collection, select_inputs, weigh_collection
-from triptych.cli.console import cold_kernel_notice, print_json
+from triptych.cli.console import cold_kernel_notice, print_json, say
 from triptych.cli.failures import UsageFailure, naming
 from triptych.cli.inputs import collect_images
 from triptych.cli.outputs import STDOUT, stream_target
@@ -143,7 +143,9 @@ def encode_command(
     is_named = append or resume or (all_frames and inputs[0].path != STDIN)
     if len(inputs) == 1 and not (is_named or os.path.isdir(images[0] if images else "")):
         inputs = inputs.without_keys()
-    target = stream_target(output, force, append=append or resume)
+    target = stream_target(
+        output, force, append=append or resume, inputs=(*inputs.paths, filelist, dictionary)
+    )
     if len(inputs) > 1 and options["target_size"] is not None and options["frame_images"] is not None:
         raise UsageFailure("--frame-images: with --target-size, each image has a frame of its own")
     is_told = not quiet and (verbose or sys.stderr.isatty())
@@ -195,7 +197,7 @@ def encode_command(
             report["bytes"] = Path(output).stat().st_size
         print_json(report | (summary.figures() if summary is not None else {}))
     if summary is not None and job.n_written:
-        click.echo(summary.line("stdout" if output == STDOUT else output, job.n_bytes), err=True)
+        say(summary.line("stdout" if output == STDOUT else output, job.n_bytes), err=True)
     job.failures.exit(job.n_written)
 
 

@@ -48,7 +48,7 @@ def extract_command(
     from triptych.reader import Reader
     from triptych.sink import open_sink
 
-    target = stream_target(output, force)
+    target = stream_target(output, force, inputs=(stream, *dictionaries))
     failures = Failures()
     name = stream_name(stream)
     with cold_kernel_notice(), naming(name), stream_source(stream, seekable=True) as source:

@@ -11,6 +11,7 @@ from typing import IO, Any
 
 import click
 
+from triptych.cli.names import show_marks
 from triptych.cli.usage import if_typed, with_typed
 from triptych.errors import (
     DictionaryMismatch,
@@ -89,7 +90,7 @@ class UsageFailure(click.ClickException):
 
 def complain(text: str) -> None:
     """Print a line on stderr, above a progress bar where there is one; without credentials of URLs."""
-    line = f"triptych: {hide_credentials(text)}"
+    line = f"triptych: {show_marks(hide_credentials(text))}"
     tqdm = sys.modules.get("tqdm")
     if tqdm is not None:
         tqdm.tqdm.write(line, file=sys.stderr)

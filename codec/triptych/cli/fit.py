@@ -14,7 +14,7 @@ import click
 
 from triptych.cli import options as opt
 from triptych.cli.collection import select_inputs
-from triptych.cli.console import cold_kernel_notice, plural, print_json, progress
+from triptych.cli.console import cold_kernel_notice, plural, print_json, progress, say
 from triptych.cli.failures import CommandError, Failures, UsageFailure, naming
 from triptych.cli.inputs import Input, Inputs, collect_images, open_all
 from triptych.cli.outputs import STDOUT, stream_target
@@ -151,7 +151,8 @@ def fit_command(
     if not merge:
         found = collect_images(images, filelist, limits, is_null_separated=is_null_separated)
         inputs, *_ = select_inputs(found, shard, None)
-    target = stream_target(output, force)
+    read = images if merge else inputs.paths
+    target = stream_target(output, force, inputs=(*read, filelist, dictionary))
     from triptych.fit import CollectionStatistics, fit
     from triptych.sink import open_sink
 
@@ -213,7 +214,8 @@ def fit_command(
         left_out = {} if merge else {"left_out": inputs.left_out.counts()}
         print_json(facts | left_out | {"failed": failures.names})
     elif output != STDOUT:
-        click.echo(f"{output}: {text}")
+        head, *more = text.split("\n")
+        say(f"{output}: {head}", *more)
     failures.exit(n_good)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from triptych.cli import options as opt
-from triptych.cli.console import format_table, plural, print_json
+from triptych.cli.console import format_table, plural, print_json, say
 from triptych.cli.failures import CORRUPT, Failures, cause, complain, is_expected
 from triptych.cli.streams import stream_name, stream_source
 
@@ -49,7 +49,7 @@ def info_command(
         if as_json:
             print_json(facts)
         else:
-            click.echo("\n".join(_lines(facts)))
+            say(*_lines(facts))
         for start, stop, why in facts["lost"]:
             n_damaged += 1
             complain(f"{stream_name(stream)}: bytes {start} to {stop - 1} are lost: {why}")

@@ -112,6 +112,11 @@ class Inputs(Sequence[Input]):
             paths, keys, self.limits, trees=self.trees, tree_numbers=tree_numbers, left_out=self.left_out
         )
 
+    @property
+    def paths(self) -> Sequence[str]:
+        """What is read, in order."""
+        return self._paths
+
     def find(self, key: str, start: int = 0) -> int:
         """Give the number of the first input from `start` on, or else of all, that has this key."""
         try:

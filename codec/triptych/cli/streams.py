@@ -91,7 +91,7 @@ def cat_command(streams: tuple[str, ...], output: str, force: bool, limits: Limi
     """
     from triptych.part import concatenate
 
-    target = stream_target(output, force)
+    target = stream_target(output, force, inputs=streams)
     current = ""
 
     def opened() -> Iterator[str | IO[bytes]]:
@@ -125,6 +125,6 @@ def index_command(stream: str, output: str | None, force: bool, limits: Limits) 
 
     if output is None and stream == STDIN:
         output = STDOUT
-    target = stream if output is None else stream_target(output, force)
+    target = stream if output is None else stream_target(output, force, inputs=[stream])
     with naming(stream_name(stream)), stream_source(stream) as source:
         rebuild_index(source, target, limits=limits)

@@ -7,9 +7,7 @@ import os
 from collections import deque
 from typing import Any, NamedTuple
 
-import click
-
-from triptych.cli.console import plural
+from triptych.cli.console import plural, say
 from triptych.cli.inputs import Input
 from triptych.cli.pictures import STDIN
 
@@ -52,7 +50,7 @@ class Summary:
             elif self._n_bytes is not None and each.frame <= 1:  # a file of many frames counts once
                 self._n_bytes += os.path.getsize(each.path)
             if self._is_verbose:
-                click.echo(f"{each.name}: {mode}, {_quality(psnr)}", err=True)
+                say(f"{each.name}: {mode}, {_quality(psnr)}", err=True)
 
     def _take(self, key: str) -> Input:
         """Give the input that an image is of; those before it were left out."""

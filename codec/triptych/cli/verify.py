@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from triptych.cli import options as opt
-from triptych.cli.console import cold_kernel_notice, plural, print_json
+from triptych.cli.console import cold_kernel_notice, plural, print_json, say
 from triptych.cli.failures import CORRUPT, Failures, cause, complain, is_expected
 from triptych.cli.streams import stream_name, stream_source
 
@@ -54,7 +54,7 @@ def verify_command(
             if as_json:
                 print_json(facts)
             elif not facts["lost"]:
-                click.echo(f"{facts['stream']}: ok ({level}), {plural(facts['images'], 'image')}")
+                say(f"{facts['stream']}: ok ({level}), {plural(facts['images'], 'image')}")
     if n_damaged:
         click.get_current_context().exit(CORRUPT)
     failures.exit(len(streams) - len(failures.names))

@@ -34,8 +34,8 @@ _HIDDEN, _DANGLING, _CIRCULAR, _SPECIAL, _FOLDER = (
 _NEVER_READ = {_DANGLING, _CIRCULAR}
 """What would not be encoded if it were named."""
 
-_Identity = tuple[int, int] | str
-"""Device and inode of a directory, whatever its name; its real path where the file system has no inodes."""
+Identity = tuple[int, int] | str
+"""Device and inode of a file, whatever its name; its real path where the file system has no inodes."""
 
 
 class LeftOut:
@@ -47,7 +47,7 @@ class LeftOut:
 
     def add_file(self, entry: os.DirEntry[str]) -> None:
         """Count what is no image file: what is hidden and has no image's name is nobody's picture."""
-        is_image, is_hidden = bool(_IMAGE_NAME.fullmatch(entry.name)), entry.name.startswith(".")
+        is_image, is_hidden = is_image_name(entry.name), entry.name.startswith(".")
         if is_hidden and not is_image:
             return
         if not _is_file(entry):
@@ -87,7 +87,7 @@ class _Level(NamedTuple):
     """A directory that is being walked: how paths in it begin, which it is, and what of it is to come."""
 
     path: str
-    identity: _Identity
+    identity: Identity
     entries: Iterator[os.DirEntry[str]]
 
 
@@ -101,7 +101,7 @@ def find_images(folder: str, left: LeftOut) -> Iterator[str]:
             yield path or os.curdir
         elif is_folder(entry):
             continue
-        elif not entry.name.startswith(".") and _IMAGE_NAME.fullmatch(entry.name) and _is_file(entry):
+        elif not entry.name.startswith(".") and is_image_name(entry.name) and _is_file(entry):
             yield path
         else:
             left.add_file(entry)
@@ -141,7 +141,7 @@ def _walk(
 def _open(folder: str) -> _Level | None:
     folder_or_current = folder or os.curdir
     try:
-        identity = _identify(folder_or_current)
+        identity = identity_of(folder_or_current, os.stat(folder_or_current))
         with os.scandir(folder_or_current) as entries:
             inside = sorted(entries, key=lambda entry: entry.name)
     except OSError:
@@ -149,9 +149,14 @@ def _open(folder: str) -> _Level | None:
     return _Level(folder, identity, iter(inside))
 
 
-def _identify(folder: str) -> _Identity:
-    facts = os.stat(folder)
-    return (facts.st_dev, facts.st_ino) if facts.st_ino else os.path.realpath(folder)
+def identity_of(path: str, facts: os.stat_result) -> Identity:
+    """Say which file it is that a path leads to, by what the system says of it."""
+    return (facts.st_dev, facts.st_ino) if facts.st_ino else os.path.realpath(path)
+
+
+def is_image_name(name: str) -> bool:
+    """Say whether a file in a directory counts as an image."""
+    return _IMAGE_NAME.fullmatch(name) is not None
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
