@@ -251,7 +251,7 @@ def _components() -> tuple[tp.Dictionary, list[npt.NDArray[np.uint8]]]:
 
 
 def _components_seeds() -> Iterator[bytes]:
-    """Give bodies behind a byte for the number of images."""
+    """Give bodies, with a note that says nothing, behind a byte for the number of images."""
     from triptych.fit.basis import load_basis
     from triptych.modes import components
     from triptych.options import Options
@@ -260,10 +260,10 @@ def _components_seeds() -> Iterator[bytes]:
     basis = load_basis(book)
     for n in (1, 5, 80):
         for quality in (30, 75, 95):
-            body = components.encode_frame(pictures[:n], Options(mode="pca", quality=quality), book)
+            body, _ = components.encode_frame(pictures[:n], Options(mode="pca", quality=quality), book)
             coded = components.parse_body(memoryview(body), n, basis)
             for plan in (components.MIXED, components.SIMILAR, components.TABLES):
-                yield bytes([n - 1]) + components.build_body(coded, plan, basis)
+                yield bytes([n - 1]) + b"\xff\xff" + components.build_body(coded, plan, basis)
 
 
 def decode_components(data: bytes) -> None:

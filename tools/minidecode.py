@@ -1710,11 +1710,16 @@ def decode_pca(body: bytes, shapes: list[Shape], dictionary: bytes | None) -> li
     if dictionary is None:
         raise Invalid("a PCA frame without a dictionary")
     kind, content = split_dictionary(dictionary)
-    if kind == 2:
-        return decode_blocks(body, shapes, content)
-    if kind == 3:
-        return decode_components(body, shapes, content)
-    raise Invalid("a dictionary that is not of PCA")
+    if kind not in (2, 3):
+        raise Invalid("a dictionary that is not of PCA")
+    return (decode_blocks if kind == 2 else decode_components)(skip_note(body), shapes, content)
+
+
+def skip_note(body: bytes) -> bytes:
+    """Return what follows the note of the PSNR (7)."""
+    if len(body) < 2:
+        raise Invalid("a PCA body that ends in its note")
+    return body[2:]
 
 
 # ---- Dictionaries of blocks (4.1) -----------------------------------------------------------------
@@ -2652,6 +2657,7 @@ def decode_spectral(
     kind, content = split_dictionary(dictionary or b"")
     if kind != 4:
         raise Invalid("a dictionary that is not spectral")
+    body = skip_note(body)
     base, mean, entries = read_spectral(content)
     base_kind, base_content = split_dictionary(find(base))
     if base_kind != 2:

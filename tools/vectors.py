@@ -487,6 +487,9 @@ def ancillary() -> Good:
 
 PCA = 2
 BANDS = 10
+NOTE = 2
+"""Bytes of the note that a body begins with."""
+UNSAID = b"\xff\xff"
 
 
 def pca_body(pictures: Sequence[Pixels], book: tp.Dictionary, **options: Any) -> bytes:
@@ -524,7 +527,11 @@ def blocks_vectors() -> Iterator[tuple[str, Callable[[], Good]]]:
         pictures = [photograph(33, 20, 3, 5)]
         body = pca_body(pictures, book)
         return pca(
-            "blocks, the filter is off", pictures, bytes([body[0] & ~8]) + body[1:], book, "blocks-book"
+            "blocks, the filter is off",
+            pictures,
+            UNSAID + bytes([body[NOTE] & ~8]) + body[NOTE + 1 :],
+            book,
+            "blocks-book",
         )
 
     def varied() -> Good:
@@ -595,7 +602,7 @@ def components_vectors() -> Iterator[tuple[str, Callable[[], Good]]]:
     ) -> Good:
         book = fit_basis(pictures, **fit)
         body = pca_body(pictures, book, **options)
-        assert (book.mirrored, body[0]) == (mirrored, plan)
+        assert (book.mirrored, body[NOTE]) == (mirrored, plan)
         return pca(about, pictures, body, book)
 
     yield "components-l", lambda: fitted(
@@ -604,6 +611,10 @@ def components_vectors() -> Iterator[tuple[str, Callable[[], Good]]]:
     yield "components-rgb", lambda: fitted(
         "components, mirrored, an odd width", collection(70, 4, 7, 3), True, 0, {"quality": 60}, effort="fast"
     )  # fmt: skip
+    yield (
+        "pca-note",
+        lambda: fitted("a note that says a PSNR", collection(3, 4, 5, 1), False, 0, {"quality": 70}),
+    )
     yield "components-similar", lambda: fitted(
         "components, scores foretold from similar images",
         collection(150, 5, 4, 1, 12), True, 1, {"quality": 80},
@@ -904,15 +915,15 @@ def ranked(message: bytes, palettes: bytes) -> tuple[bytes, ...]:
 
 
 def bad_pca(about: str, payload: bytes, pictures: Sequence[Pixels], body: bytes, error: str = "") -> Bad:
-    """Return a PCA frame behind a dictionary's payload."""
-    stream = header() + frame(DICTIONARY, payload, 1) + pca_frame(pictures, body)
+    """Return a PCA frame behind a dictionary's payload; `body` is what follows the note."""
+    stream = header() + frame(DICTIONARY, payload, 1) + pca_frame(pictures, UNSAID + body)
     return Bad(error or "InvalidFrame", about, stream)
 
 
 def bad_blocks() -> Iterator[tuple[str, Bad]]:
     book, pictures = small_dictionary(), [photograph(20, 20, 3, 1)]
     clear = [photograph(20, 20, 4, 1)]
-    body, clear_body = pca_body(pictures, book), pca_body(clear, book)
+    body, clear_body = pca_body(pictures, book)[NOTE:], pca_body(clear, book)[NOTE:]
 
     def body_of(about: str, body: bytes, pictures: Sequence[Pixels] = pictures) -> Bad:
         return bad_pca(about, book.payload, pictures, body)
@@ -928,12 +939,14 @@ def bad_blocks() -> Iterator[tuple[str, Bad]]:
         return book_of(about, zlib.compress(content, 9))
 
     shapes = [(20, 20, 3)]
-    alone = header() + frame(IMAGES, images_payload(shapes, body, head=PCA))
+    alone = header() + frame(IMAGES, images_payload(shapes, UNSAID + body, head=PCA))
     palette_first = bad_pca("", BOOK_PAYLOAD, pictures, body).data
     kmeans = frame(DICTIONARY, book.payload, 1) + frame(IMAGES, images_payload(shapes, bytes(9)), 1)
     yield "pca-alone", Bad("InvalidFrame", "a PCA frame without a dictionary", alone)
     yield "pca-palette", Bad("DictionaryMismatch", "a PCA frame with a palette", palette_first)
     yield "kmeans-blocks", Bad("DictionaryMismatch", "a k-means frame with blocks", header() + kmeans)
+    note = header() + frame(DICTIONARY, book.payload, 1) + pca_frame(pictures, UNSAID[:1])
+    yield "pca-note", Bad("InvalidFrame", "ends in its note", note)
     yield "blocks-empty", body_of("no plan", b"")
     yield "blocks-plan", body_of("no step", body[:1])
     yield "blocks-strength", body_of("a strength of 5", bytes([body[0] & ~7 | 5]) + body[1:])
@@ -982,14 +995,14 @@ def table_body(pictures: Sequence[Pixels], book: tp.Dictionary) -> bytes:
     from triptych.modes import components
 
     basis = load_basis(book)
-    coded = components.parse_body(memoryview(pca_body(pictures, book)), len(pictures), basis)
+    coded = components.parse_body(memoryview(pca_body(pictures, book)[NOTE:]), len(pictures), basis)
     return components.build_body(coded, components.TABLES, basis)
 
 
 def bad_components() -> Iterator[tuple[str, Bad]]:
     pictures = collection(20, 6, 5, 1)
     book = fit_basis(pictures, quality=70)
-    body = pca_body(pictures, book)
+    body = pca_body(pictures, book)[NOTE:]
     tabled = table_body(pictures, book)
     head = book.payload[: -len(book.content)]
 
@@ -1111,7 +1124,8 @@ def bad_spectral() -> Iterator[tuple[str, Bad]]:
     pictures = band_pictures((12, 9))
     book = band_book()
     with on_shelf():
-        body = pca_body(pictures, book, n_components=2, quality=90)
+        noted = pca_body(pictures, book, n_components=2, quality=90)
+    body = noted[NOTE:]
     assert body[0] == 2
     ranges, planes = body[1:7], body[7:]
 
@@ -1120,31 +1134,31 @@ def bad_spectral() -> Iterator[tuple[str, Bad]]:
         return Bad(error, about, data, ("blocks-book", "book"))
 
     def body_of(about: str, body: bytes) -> Bad:
-        return stream(about, book, band_frame(pictures, body))
+        return stream(about, book, band_frame(pictures, UNSAID + body))
 
     def book_of(about: str, error: str = "InvalidFrame", **fields: Any) -> Bad:
-        return stream(about, band_book(**fields), band_frame(pictures, body), error)
+        return stream(about, band_book(**fields), band_frame(pictures, noted), error)
 
     def content_of(about: str, content: bytes) -> Bad:
-        return stream(about, tp.Dictionary.build("spectral", {}, content), band_frame(pictures, body))
+        return stream(about, tp.Dictionary.build("spectral", {}, content), band_frame(pictures, noted))
 
     five, seven = band_pictures((12, 9), bands=5), [np.zeros((12, 9, 7), np.uint8)]
     rgb = [photograph(12, 9, 3)]
     mismatch = "DictionaryMismatch"
-    yield "spectral-five", stream("images of 5 bands", book, band_frame(five, body), mismatch)
-    yield "spectral-seven", stream("images of 7 bands", book, band_frame(seven, body), mismatch)
-    yield "spectral-rgb", stream("an RGB image", book, pca_frame(rgb, body), mismatch)
+    yield "spectral-five", stream("images of 5 bands", book, band_frame(five, noted), mismatch)
+    yield "spectral-seven", stream("images of 7 bands", book, band_frame(seven, noted), mismatch)
+    yield "spectral-rgb", stream("an RGB image", book, pca_frame(rgb, noted), mismatch)
     yield (
         "spectral-blocks",
-        stream("bands with blocks", small_dictionary(), band_frame(pictures, body), mismatch),
+        stream("bands with blocks", small_dictionary(), band_frame(pictures, noted), mismatch),
     )
-    alone = header() + frame(IMAGES, band_frame(pictures, body)[16:])
+    alone = header() + frame(IMAGES, band_frame(pictures, noted)[16:])
     yield "spectral-alone", Bad("InvalidFrame", "bands without a dictionary", alone)
-    wide = bytes([BANDS, 1]) + varint(8) + varint(11) + varint(508) + body
+    wide = bytes([BANDS, 1]) + varint(8) + varint(11) + varint(508) + noted
     yield "spectral-wide", stream("513 bands", book, frame(IMAGES, wide, 1))
-    large = bytes([BANDS, 1]) + varint(9999) + varint(9999) + varint(1) + body
+    large = bytes([BANDS, 1]) + varint(9999) + varint(9999) + varint(1) + noted
     yield "spectral-large", stream("10^8 pixels of 6 bands", book, frame(IMAGES, large, 1), "LimitExceeded")
-    counted = bytes([BANDS, 1]) + varint(6999) + varint(6999) + varint(1) + body
+    counted = bytes([BANDS, 1]) + varint(6999) + varint(6999) + varint(1) + noted
     counted += bytes(9_000)
     yield (
         "spectral-counted",

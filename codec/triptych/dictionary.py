@@ -230,7 +230,15 @@ def _load_once(path: Path) -> Dictionary:
 
 def is_shipped(dictionary: Dictionary) -> bool:
     """Say whether a dictionary comes with the package, so that a stream need only name it."""
-    return any(_id_of(path, Limits()) == dictionary.id for path in shipped_dictionaries().values())
+    return name_shipped(dictionary.id) is not None
+
+
+def name_shipped(id_start: str) -> str | None:
+    """Give the name of the shipped dictionary whose id in hex begins so, if there is one."""
+    names = (
+        name for name, path in shipped_dictionaries().items() if _id_of(path, Limits()).startswith(id_start)
+    )
+    return next(names, None)
 
 
 def find_dictionary(id_start: bytes, limits: Limits) -> Dictionary:

@@ -6,8 +6,6 @@ import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
-
 from triptych.dictionary import Dictionary
 from triptych.errors import InvalidImage, LimitExceeded, TargetUnreachable, TooManyColors, TriptychError
 from triptych.images import Pixels, Shape
@@ -16,6 +14,7 @@ from triptych.modes.base import Mode
 from triptych.modes.registry import get_mode
 from triptych.options import Options
 from triptych.payload import Entry, build_prefix
+from triptych.psnr import psnr_of, squared_error
 
 OF_IMAGES = (InvalidImage, LimitExceeded, TargetUnreachable, TooManyColors)
 """Errors that concern some images, and leave others alone."""
@@ -135,11 +134,7 @@ def _measure(job: Job, mode: Mode, body: bytes) -> list[float]:
         return [math.inf] * len(job.images)
     shapes = [entry.shape for entry in job.entries]
     shown = mode.decode_frame(memoryview(body), shapes, job.dictionary, 0, len(shapes))
-    return [psnr_of(*pair) for pair in zip(job.images, shown, strict=True)]
-
-
-def psnr_of(image: Pixels, shown: Pixels) -> float:
-    """Give the PSNR in dB of an image as it is shown, over all samples; infinite where it is exact."""
-    difference = image.astype(np.int32) - shown
-    error = int(np.einsum("ijk,ijk->", difference, difference, dtype=np.int64))
-    return 10 * math.log10(255**2 * image.size / error) if error else math.inf
+    return [
+        psnr_of(squared_error([image], [pixels]), image.size)
+        for image, pixels in zip(job.images, shown, strict=True)
+    ]

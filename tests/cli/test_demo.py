@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import multiprocessing
 import threading
 import time
@@ -65,8 +64,6 @@ def test_peers_are_measured_fairly():
     noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     assert peers.bytes_at_psnr("JPEG", noise, 20) < peers.bytes_at_psnr("JPEG", noise, 30)
     assert peers.bytes_at_psnr("WEBP", noise, 90) is None
-    assert peers.psnr_of([noise], [noise]) == math.inf
-    assert peers.psnr_of([noise], [noise ^ 1]) == pytest.approx(48.13, abs=0.01)
 
 
 def test_nothing_is_compiled_after_warmup(run, folder, tmp_path):

@@ -6,9 +6,11 @@ import io
 import json
 
 import numpy as np
+import pytest
 import triptych as tp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from smallbook import photograph
 from triptych.cli import group
 from triptych.cli import info as cli_info
 
@@ -37,6 +39,23 @@ def test_info_for_machines(tmp_path, run, folder, stream):
     assert dictionary["id"] == tp.load_dictionary(book).id
     assert dictionary["params"]["wcss"] == tp.load_dictionary(book).wcss
     assert json.loads(run("info", "--json", book).stdout)["images"] == []
+
+
+def test_info_of_a_photograph_and_of_images_that_share_a_frame(tmp_path, run):
+    photo, small = tmp_path / "photo.tych", tmp_path / "small.tych"
+    picture = photograph(64, 64, 3)
+    photo.write_bytes(tp.encode(picture, mode="pca"))
+    with tp.Writer(small, mode="kmeans", n_colors=4) as writer:
+        for _ in range(3):
+            writer.write(picture[:9, :9])
+    said, alike = (json.loads(line) for line in run("info", "--json", photo, small).stdout.splitlines())
+    error = ((tp.decode(photo).astype(float) - picture) ** 2).mean()
+    assert said["images"][0]["psnr"] == pytest.approx(10 * np.log10(255**2 / error), abs=1 / 256)
+    assert said["dictionaries"][0]["shipped"] == "photo"
+    assert sum(image["bytes"] for image in alike["images"]) == pytest.approx(
+        alike["images"][0]["frame_bytes"], abs=0.2
+    )
+    assert "not in the stream, it comes with triptych" in run("info", photo).stdout
 
 
 def test_info_of_metadata_and_stdin(run):

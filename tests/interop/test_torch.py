@@ -510,7 +510,7 @@ class TestSkipping:
         with tp.Reader(bytes(data)) as reader:
             for image in (12, 17):
                 info = reader.info(image)
-                data[info["offset"] + info["bytes"] - 1] ^= 1
+                data[info["offset"] + info["frame_bytes"] - 1] ^= 1
         path = tmp_path / "damaged.tych"
         path.write_bytes(data)
         return path
@@ -554,7 +554,7 @@ class TestSkipping:
     def test_the_last_frame_is_followed_by_the_first(self, damaged):
         data = bytearray(damaged.read_bytes())
         info = tp.Reader(bytes(data)).info(N - 1)
-        data[info["offset"] + info["bytes"] - 1] ^= 1
+        data[info["offset"] + info["frame_bytes"] - 1] ^= 1
         dataset = TriptychDataset(bytes(data), on_error="skip", fields="number")
         assert dataset.__getitems__([52, 11, 0, 52]) == [2, 21, 0, 2]
 
@@ -562,7 +562,7 @@ class TestSkipping:
         data = bytearray(write_stream(numbered(2), frame_images=1))
         for image in (0, 1):
             info = tp.Reader(bytes(data)).info(image)
-            data[info["offset"] + info["bytes"] - 1] ^= 1
+            data[info["offset"] + info["frame_bytes"] - 1] ^= 1
         with pytest.raises(ChecksumMismatch):
             TriptychDataset(bytes(data), on_error="skip")[0]
         assert list(TriptychIterableDataset(bytes(data), on_error="skip")) == []
@@ -571,7 +571,7 @@ class TestSkipping:
     def test_where_no_index_counts_what_is_lost_that_is_said(self, kind):
         data = bytearray(write_stream(numbered(2), frame_images=5) + write_stream(numbered(5)))
         info = tp.Reader(bytes(data)).info(0)
-        data[info["offset"] + info["bytes"] - 1] ^= 1
+        data[info["offset"] + info["frame_bytes"] - 1] ^= 1
         with pytest.warns(UserWarning, match="1 damaged range"):
             assert len(kind(bytes(data), on_error="skip")) == 5
 
@@ -588,7 +588,7 @@ class TestSkipping:
         path = TestLatents().write(tmp_path / "latents.tych", "whole", "ae")
         data = bytearray(path.read_bytes())
         info = tp.Reader(bytes(data)).info(7)
-        data[info["offset"] + info["bytes"] - 1] ^= 1
+        data[info["offset"] + info["frame_bytes"] - 1] ^= 1
         dataset = LatentDataset(bytes(data), on_error="skip", fields=["number"])
         assert [item["number"] for item in dataset] == [*range(6), *range(12, 23)]
         assert dataset.n_skipped == 6

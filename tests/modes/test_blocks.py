@@ -32,7 +32,7 @@ def psnr(a, b):
 
 
 def body_of(images, book=None, **options):
-    return blocks.encode_frame(images, Options(mode="pca", **options), book or small_dictionary())
+    return blocks.encode_frame(images, Options(mode="pca", **options), book or small_dictionary())[0]
 
 
 def decoded(body, images, book=None, start=0, stop=None):

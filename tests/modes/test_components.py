@@ -36,7 +36,7 @@ def fit(images, **options):
 
 
 def encode(images, book, **options):
-    return mode.encode_frame(list(images), Options(**options), book)
+    return mode.encode_frame(list(images), Options(**options), book)[0]
 
 
 def decode(body, images, book, start=0, stop=None, n_components=None):

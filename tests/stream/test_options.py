@@ -175,7 +175,7 @@ def test_target_size_is_what_the_body_may_have(monkeypatch):
         for _ in range(3):
             writer.write(IMAGE)
     assert len(target.getvalue()) - tp.Reader(target.getvalue()).info(2)["offset"] > 500
-    assert [tp.Reader(target.getvalue()).info(n)["bytes"] for n in (1, 2)] == [500, 500]
+    assert [tp.Reader(target.getvalue()).info(n)["frame_bytes"] for n in (1, 2)] == [500, 500]
     assert seen[0] > seen[1]
     with pytest.raises(tp.TargetUnreachable):
         tp.encode(IMAGE, mode="spy", target_size=30)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from triptych.cli.outputs import STDOUT, stream_target
 from triptych.cli.pictures import STDIN, Picture, Reading
 from triptych.cli.usage import as_typed
 from triptych.errors import InvalidImage
+from triptych.psnr import psnr_of
 
 if TYPE_CHECKING:
     from triptych.dictionary import Dictionary
@@ -256,7 +256,7 @@ def _summary(book: Dictionary) -> str:
     images = plural(params.get("images", 0), "image")
     if book.kind == "palette":
         mean = params["wcss"] / params["pixels"]
-        psnr = f"{10 * math.log10(255**2 * 3 / mean):.2f} dB" if mean else "exact"
+        psnr = f"{psnr_of(mean, 3):.2f} dB" if mean else "exact"
         return (
             f"{plural(params['n_colors'], 'colour')} from {images}, {params['pixels']:,} pixels\n"
             f"  WCSS {params['wcss']:,.1f}, {mean:.4g} a pixel ({psnr})"

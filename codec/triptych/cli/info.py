@@ -110,7 +110,7 @@ def _describe(stream: str, dictionaries: tuple[str, ...], limits: Limits, most: 
 
 def _note_dictionary(known: dict[str, dict[str, Any]], reference: Reference) -> None:
     from triptych.describe import reference_id
-    from triptych.dictionary import Dictionary
+    from triptych.dictionary import Dictionary, name_shipped
 
     name = reference_id(reference) or ""
     if isinstance(reference, Dictionary):
@@ -121,7 +121,8 @@ def _note_dictionary(known: dict[str, dict[str, Any]], reference: Reference) -> 
         }
         known[name] = {"id": name, "embedded": True} | facts
     else:
-        known.setdefault(name, {"id": name, "embedded": False})
+        shipped = name_shipped(name)
+        known.setdefault(name, {"id": name, "embedded": False} | ({"shipped": shipped} if shipped else {}))
 
 
 def _plain(info: dict[str, Any], bits_per_pixel: float) -> dict[str, Any]:
@@ -146,12 +147,15 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         f"{plural(facts['parts'], 'part')}; frames: {counted or 'none'}"
     ]
     for book in facts["dictionaries"]:
+        name = book["id"][:16]
         where = f"{book['kind']}, {book['bytes']:,} bytes" if book["embedded"] else "not in the stream"
+        if "shipped" in book:
+            name, where = f"{book['shipped']} ({name})", "not in the stream, it comes with triptych"
         params = ", ".join(
             f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}"
             for name, value in book.get("params", {}).items()
         )
-        lines.append(f"  dictionary {book['id'][:16]}: {where}{'; ' * bool(params)}{params}")
+        lines.append(f"  dictionary {name}: {where}{'; ' * bool(params)}{params}")
     lines += [f"  {name}: {value}" for name, value in facts["metadata"].items()]
     if images:
         head = (
@@ -180,7 +184,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
 def _row(info: dict[str, Any]) -> tuple[str, ...]:
     height, width = info["shape"][:2]
     wcss, psnr = info.get("wcss"), info.get("psnr")
-    exact = "exact" if wcss == 0 else ""
+    exact = "exact" if "psnr" in info else ""
     return (
         "  " + info.get("key", ""),
         str(info["number"]),

@@ -20,6 +20,7 @@ from PIL import Image
 
 from triptych.demo import peers
 from triptych.images import Pixels
+from triptych.psnr import psnr_of, squared_error
 
 __all__ = ["Row", "measure"]
 
@@ -103,7 +104,7 @@ def _measure_case(case: _Case) -> Row:
     n_pixels = sum(picture.shape[0] * picture.shape[1] for picture in pictures)
     stream, encode_seconds = _timed(lambda: _encode(pictures, case.options))
     decoded, decode_seconds = _timed(lambda: _decode(stream))
-    psnr = peers.psnr_of(pictures, decoded)
+    psnr = psnr_of(squared_error(pictures, decoded), sum(picture.size for picture in pictures))
     jpeg: int | None = None
     png = sum(peers.png_bytes(picture) for picture in decoded)
     if math.isinf(psnr):

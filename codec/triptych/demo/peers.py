@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from triptych.images import Pixels
+from triptych.psnr import psnr_of, squared_error
 
 
 def _saved(image: Image.Image, name: str, **options: Any) -> bytes:
@@ -59,17 +58,8 @@ def _bisect(name: str, pixels: Pixels, psnr: float, options: dict[str, Any]) -> 
         quality = (low + high) // 2
         data = _saved(image, name, quality=quality, **options)
         shown = np.asarray(Image.open(io.BytesIO(data)).convert(image.mode))
-        if psnr_of([pixels], [shown]) >= psnr:
+        if psnr_of(squared_error([pixels], [shown]), pixels.size) >= psnr:
             found, high = len(data), quality - 1
         else:
             low = quality + 1
     return found
-
-
-def psnr_of(pictures: Sequence[Pixels], others: Sequence[Pixels]) -> float:
-    """Give the PSNR in dB over all pictures; infinite where they are equal."""
-    error, n_samples = 0.0, 0
-    for picture, other in zip(pictures, others, strict=True):
-        error += float(((picture.astype(np.float64) - other) ** 2).sum())
-        n_samples += picture.size
-    return 10 * math.log10(255**2 * n_samples / error) if error else math.inf

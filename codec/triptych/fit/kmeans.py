@@ -29,6 +29,7 @@ from triptych.fit.colors import (
     search_table,
 )
 from triptych.fit.mapping import assign_rate_aware, dither_pixels, map_pixels
+from triptych.psnr import psnr_of
 
 __all__ = [
     "MAX_COLORS",
@@ -194,7 +195,4 @@ def palette_psnr(histogram: Histogram, palette: Palette) -> float:
     >>> palette_psnr(histogram, fit_palette(histogram, 1))
     inf
     """
-    if palette.wcss == 0:
-        return float("inf")
-    n_samples = histogram.n_pixels * (3 if histogram.opaque else 4)
-    return float(10 * np.log10(255**2 * n_samples / palette.wcss))
+    return psnr_of(float(palette.wcss), histogram.n_pixels * (3 if histogram.opaque else 4))

@@ -31,6 +31,7 @@ from triptych.images import MODES, Pixels, Shape, order_hint
 from triptych.modes.base import Mode, check_bands
 from triptych.modes.registry import get_mode
 from triptych.options import Options
+from triptych.psnr import psnr_of, squared_error
 
 __all__ = [
     "Choice",
@@ -318,8 +319,7 @@ def measure_panel(mode_name: str, sample: Sequence[Pixels], options: Options) ->
     dictionary = None if name is None else shipped_dictionary(name)
     # One frame names its dictionary; of many images it is next to nothing.
     n_bytes = INLINE_ID_LEN if dictionary is not None and len(sample) == 1 else 0
-    error, n_samples = 0.0, 0
-    at = 0
+    error, n_samples, at = 0, 0, 0
     while at < len(sample):
         stop = at + mode.images_per_frame(Shape(*sample[at].shape), options, dictionary)
         images, at = sample[at:stop], stop
@@ -329,14 +329,10 @@ def measure_panel(mode_name: str, sample: Sequence[Pixels], options: Options) ->
         except TargetUnreachable:
             return None
         n_bytes += len(body)
-        for image, decoded in zip(
-            images, mode.decode_frame(memoryview(body), shapes, dictionary, 0, len(images)), strict=True
-        ):
-            difference = image.astype(np.int64) - decoded
-            error += float((difference * difference).sum())
-            n_samples += image.size
-    psnr = 10 * math.log10(255**2 * n_samples / error) if error else math.inf
-    return n_bytes / len(sample), min(psnr, 99.0)
+        decoded = mode.decode_frame(memoryview(body), shapes, dictionary, 0, len(images))
+        error += squared_error(images, decoded)
+        n_samples += sum(image.size for image in images)
+    return n_bytes / len(sample), min(psnr_of(error, n_samples), 99.0)
 
 
 def may_be_drawn(sample: Sequence[Pixels]) -> bool:

@@ -6,7 +6,6 @@ it is coded exactly, as grey pictures of the k-means panel, before the rest.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -34,9 +33,10 @@ from triptych.dictionary import Dictionary
 from triptych.errors import InvalidFrame
 from triptych.fit.blockbook import BlockBook, parse_blocks
 from triptych.images import Pixels, Shape
-from triptych.modes.alpha import decode_alpha, encode_alpha
+from triptych.modes.alpha import decode_alpha, encode_alpha, has_alpha
 from triptych.modes.base import unreachable
 from triptych.options import Options
+from triptych.psnr import psnr_of, squared_error
 
 SQUARE = 16
 LAMBDA = 0.10
@@ -277,37 +277,52 @@ def encode_at(
 ) -> tuple[bytes, list[Pixels]]:
     """Give the body of grey pictures with this setting, and the pictures as they will be decoded."""
     loaded = load(dictionary)
-    message, coded = _encode_planes(images, setting, loaded, effort)
-    shown = [
-        _to_pixels(planes, Shape(*image.shape), setting, step, loaded)
-        for image, planes, step in zip(images, coded, setting.steps, strict=True)
-    ]
-    return setting.to_bytes() + message, shown
+    message, planes = _encode_planes(images, setting, loaded, effort)
+    return setting.to_bytes() + message, _show(images, planes, setting, loaded)
 
 
-def encode_frame(images: Sequence[Pixels], options: Options, dictionary: Dictionary) -> bytes:
-    """Give the body of a frame; see `triptych.modes.base.Mode.encode_frame`."""
+def _show(
+    images: Sequence[Pixels], coded: Sequence[Sequence[Plane]], setting: Setting, loaded: _Loaded
+) -> list[Pixels]:
+    """Give images as they will be decoded; their alpha is exact."""
+    shown = []
+    for image, planes, step in zip(images, coded, setting.steps, strict=True):
+        shape = Shape(*image.shape)
+        pixels = _to_pixels(planes, shape, setting, step, loaded)
+        if has_alpha(shape):
+            pixels[:, :, -1] = image[:, :, -1]
+        shown.append(pixels)
+    return shown
+
+
+def encode_frame(
+    images: Sequence[Pixels], options: Options, dictionary: Dictionary
+) -> tuple[bytes, list[Pixels]]:
+    """Give the body of a frame, and the images as they will be decoded; see `triptych.modes.pca`."""
     loaded = load(dictionary)
     setting = setting_for(options, len(images))
     alpha = encode_alpha(images, options)
     if options.target_size is None and options.target_psnr is None:
-        return setting.to_bytes() + alpha + _encode_planes(images, setting, loaded, options.effort)[0]
+        message, planes = _encode_planes(images, setting, loaded, options.effort)
+        return setting.to_bytes() + alpha + message, _show(images, planes, setting, loaded)
     room = None if options.target_size is None else options.target_size - len(alpha) - 2
     steps = tuple(_search_step(image, setting, loaded, options, room) for image in images)
     setting = replace(setting, steps=steps)
     message, planes = _encode_planes(images, setting, loaded, options.effort)
+    shown = _show(images, planes, setting, loaded)
     while options.target_psnr is not None and len(images) > 1:
         # Each was searched alone, but the model of a frame goes on: make good what that cost.
-        finer = []
-        for image, coded, step in zip(images, planes, steps, strict=True):
-            shown = _to_pixels(coded, Shape(*image.shape), setting, step, loaded)
-            finer.append(step - (step > FINEST and _psnr(image, shown) < options.target_psnr))
-        if tuple(finer) == steps:
+        finer = tuple(
+            step - (step > FINEST and _psnr(image, pixels) < options.target_psnr)
+            for image, pixels, step in zip(images, shown, steps, strict=True)
+        )
+        if finer == steps:
             break
-        steps = tuple(finer)
+        steps = finer
         setting = replace(setting, steps=steps)
         message, planes = _encode_planes(images, setting, loaded, options.effort)
-    return setting.to_bytes() + alpha + message
+        shown = _show(images, planes, setting, loaded)
+    return setting.to_bytes() + alpha + message, shown
 
 
 def _search_step(image: Pixels, setting: Setting, loaded: _Loaded, options: Options, room: int | None) -> int:
@@ -321,8 +336,7 @@ def _search_step(image: Pixels, setting: Setting, loaded: _Loaded, options: Opti
             good = len(message) <= room
             finer = good
         else:
-            decoded = _to_pixels(planes[0], Shape(*image.shape), one, middle, loaded)
-            good = _psnr(image, decoded) >= (options.target_psnr or 0)
+            good = _psnr(image, _show([image], planes, one, loaded)[0]) >= (options.target_psnr or 0)
             finer = not good
         if good:
             found = middle
@@ -335,13 +349,8 @@ def _search_step(image: Pixels, setting: Setting, loaded: _Loaded, options: Opti
     return found
 
 
-def _psnr(image: Pixels, decoded: Pixels) -> float:
-    """Give the PSNR in dB; alpha is exact and counts as such."""
-    shape = Shape(*image.shape)
-    n = n_planes_of(shape)
-    difference = image[:, :, :n].astype(np.int64) - decoded[:, :, :n]
-    error = int((difference * difference).sum())
-    return math.inf if error == 0 else 10 * math.log10(255**2 * image.size / error)
+def _psnr(image: Pixels, shown: Pixels) -> float:
+    return psnr_of(squared_error([image], [shown]), image.size)
 
 
 def decode_frame(

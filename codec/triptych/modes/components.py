@@ -7,7 +7,6 @@ the business of `triptych.modes.scoring`.
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -27,6 +26,7 @@ from triptych.modes.base import unreachable
 from triptych.modes.scoretables import build_scores, parse_scores
 from triptych.modes.scoring import MAX_SUM, Projection, factor_of
 from triptych.options import Options
+from triptych.psnr import psnr_of, squared_error
 from triptych.varint import build_varint, parse_varint
 
 __all__ = [
@@ -74,8 +74,10 @@ class Coded(NamedTuple):
     scores: I32
 
 
-def encode_frame(images: Sequence[Pixels], options: Options, dictionary: Dictionary) -> bytes:
-    """Give the body of a frame; see `triptych.modes.base.Mode.encode_frame`.
+def encode_frame(
+    images: Sequence[Pixels], options: Options, dictionary: Dictionary
+) -> tuple[bytes, list[Pixels]]:
+    """Give the body of a frame, and the images as they will be decoded; see `triptych.modes.pca`.
 
     A target is that of the frame: all its bytes, or the PSNR of all its samples.
     """
@@ -95,7 +97,8 @@ def encode_frame(images: Sequence[Pixels], options: Options, dictionary: Diction
         return _search(projection, basis, options)
     step = basis.step if options.quality is None else step_of_quality(options.quality)
     step = min(max(step, _finest(basis)), _coarsest(basis))
-    return _encode(Coded(step, projection.scores(step)), basis, options.effort)
+    coded = Coded(step, projection.scores(step))
+    return _encode(coded, basis, options.effort), show_images(coded, basis, 0, len(images))
 
 
 def decode_frame(
@@ -345,7 +348,7 @@ def show_images(coded: Coded, basis: Basis, start: int, stop: int) -> list[Pixel
     return shown
 
 
-def _search(projection: Projection, basis: Basis, options: Options) -> bytes:
+def _search(projection: Projection, basis: Basis, options: Options) -> tuple[bytes, list[Pixels]]:
     """Meet a target: the finest step whose body fits a size, or the coarsest that reaches a PSNR."""
     size, psnr = options.target_size, options.target_psnr
     images = projection.images
@@ -354,14 +357,13 @@ def _search(projection: Projection, basis: Basis, options: Options) -> bytes:
         middle = (low + high) // 2
         coded = Coded(middle, projection.scores(middle))
         body = _encode(coded, basis, options.effort)
+        shown = show_images(coded, basis, 0, len(images))
         if size is not None:
             good = len(body) <= size
         else:
-            shown = np.stack(show_images(coded, basis, 0, len(images)))
-            error = float(((shown.astype(np.float64) - images) ** 2).mean())
-            good = error == 0 or 10 * math.log10(255**2 / error) >= (psnr or 0)
+            good = psnr_of(squared_error(images, shown), images.size) >= (psnr or 0)
         if good:
-            found = body
+            found = body, shown
         if good == (size is not None):
             high = middle - 1
         else:

@@ -6,7 +6,6 @@ here is what lies between: how many images share a frame, which coder they go to
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -35,6 +34,7 @@ from triptych.modes.indexmaps import (
 )
 from triptych.modes.reduce import Picture, dictionary_colors
 from triptych.options import Options
+from triptych.psnr import psnr_of
 
 __all__ = ["MODE"]
 
@@ -77,11 +77,6 @@ class _Trial(NamedTuple):
 
     body: bytes
     psnr: float
-
-
-def psnr_of(error: float, n_samples: int) -> float:
-    """Give the PSNR in dB of a sum of squared errors over so many samples."""
-    return math.inf if error == 0 else 10 * math.log10(255**2 * n_samples / error)
 
 
 class OpenFrame:

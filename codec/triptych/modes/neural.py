@@ -8,7 +8,6 @@ pixels differ by what float arithmetic differs.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -29,6 +28,7 @@ from triptych.modes.base import unreachable
 from triptych.modes.latents import MAX_POSITIONS, Grid, build_body, cut_sets, parse_body, parse_head
 from triptych.modes.panel import PATCH, Panel
 from triptych.options import Options
+from triptych.psnr import psnr_of, squared_error
 
 __all__ = ["AE", "GAN"]
 
@@ -229,13 +229,15 @@ def _search(panel: Panel, sets: Sequence[Sequence[Pixels]], options: Options) ->
 
 
 def _psnr(panel: Panel, sets: Sequence[Sequence[Pixels]], latents: Sequence[I32], quality: int) -> float:
-    error, n = 0.0, 0
+    error, n_samples = 0, 0
     for images, symbols in zip(sets, latents, strict=True):
-        for image, drawn in zip(images, panel.draw(symbols, quality, 0.0), strict=True):
-            shown = _fit_channels(drawn, Shape(*image.shape))
-            error += float(((shown.astype(np.float64) - image) ** 2).sum())
-            n += image.size
-    return 10 * math.log10(255**2 * n / error) if error else math.inf
+        drawn = panel.draw(symbols, quality, 0.0)
+        error += squared_error(
+            images,
+            (_fit_channels(each, Shape(*image.shape)) for image, each in zip(images, drawn, strict=True)),
+        )
+        n_samples += sum(image.size for image in images)
+    return psnr_of(error, n_samples)
 
 
 AE = Neural("ae", 3, 0.0)

@@ -37,6 +37,7 @@ from triptych.limits import DEFAULT
 from triptych.modes import blocks
 from triptych.modes.base import unreachable
 from triptych.options import Options
+from triptych.psnr import psnr_of, squared_error
 from triptych.varint import build_varint, parse_varint
 
 I32 = npt.NDArray[np.int32]
@@ -102,8 +103,10 @@ def _load(dictionary: Dictionary) -> _Loaded:
     return _Loaded(basis, base)
 
 
-def encode_frame(images: Sequence[Pixels], options: Options, dictionary: Dictionary) -> bytes:
-    """Give the body of a frame; see `triptych.modes.base.Mode.encode_frame`.
+def encode_frame(
+    images: Sequence[Pixels], options: Options, dictionary: Dictionary
+) -> tuple[bytes, list[Pixels]]:
+    """Give the body of a frame, and the images as they will be decoded; see `triptych.modes.pca`.
 
     A target is that of the frame's bytes, or of the PSNR of each image. `tune` means nothing here.
     """
@@ -127,7 +130,8 @@ def encode_frame(images: Sequence[Pixels], options: Options, dictionary: Diction
     if options.target_size is not None or options.target_psnr is not None:
         return _search(images, scores, loaded, options)
     quality = DEFAULT_QUALITY if options.quality is None else options.quality
-    return _encode(scores, step_of_quality(quality), loaded, options.effort)[0]
+    body, coded, planes = _encode(scores, step_of_quality(quality), loaded, options.effort)
+    return body, _show_all(images, planes, coded, loaded.basis)
 
 
 def decode_frame(
@@ -309,23 +313,34 @@ def _show(
     return pixels.reshape(shape)
 
 
-def _search(images: Sequence[Pixels], scores: Sequence[I32], loaded: _Loaded, options: Options) -> bytes:
+def _show_all(
+    images: Sequence[Pixels], planes: Sequence[Pixels], coded: Coded, basis: SpectralBasis
+) -> list[Pixels]:
+    """Show what images of these shapes have become."""
+    shapes = [Shape(*image.shape) for image in images]
+    return [_show(planes, coded.ranges, shapes, number, basis) for number in range(len(images))]
+
+
+def _search(
+    images: Sequence[Pixels], scores: Sequence[I32], loaded: _Loaded, options: Options
+) -> tuple[bytes, list[Pixels]]:
     """Meet a target: the finest step whose body fits a size, or the coarsest that reaches a PSNR."""
     size, psnr = options.target_size, options.target_psnr
-    shapes = [Shape(*image.shape) for image in images]
     low, high, found = FINEST, COARSEST, None
     while low <= high:
         middle = (low + high) // 2
         body, coded, planes = _encode(scores, middle, loaded, options.effort)
+        shown: list[Pixels] = []
         if size is not None:
             good = len(body) <= size
         else:
+            shown = _show_all(images, planes, coded, loaded.basis)
             good = all(
-                _psnr(image, _show(planes, coded.ranges, shapes, i, loaded.basis)) >= (psnr or 0)
-                for i, image in enumerate(images)
+                psnr_of(squared_error([image], [pixels]), image.size) >= (psnr or 0)
+                for image, pixels in zip(images, shown, strict=True)
             )
         if good:
-            found = body
+            found = body, shown or _show_all(images, planes, coded, loaded.basis)
         if good == (size is not None):
             high = middle - 1
         else:
@@ -334,10 +349,3 @@ def _search(images: Sequence[Pixels], scores: Sequence[I32], loaded: _Loaded, op
         of = f"no quality of this dictionary's {loaded.basis.n_components} spectral components"
         raise unreachable(of, options)
     return found
-
-
-def _psnr(image: Pixels, shown: Pixels) -> float:
-    error = sum(
-        int(((row.astype(np.int64) - other) ** 2).sum()) for row, other in zip(image, shown, strict=True)
-    )
-    return math.inf if error == 0 else 10 * math.log10(255**2 * image.size / error)

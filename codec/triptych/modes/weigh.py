@@ -21,6 +21,7 @@ from triptych.images import Pixels, Shape
 from triptych.modes.auto import may_be_drawn, measure_panel
 from triptych.modes.registry import get_mode
 from triptych.options import Options
+from triptych.psnr import psnr_of, squared_error
 
 __all__ = ["SAMPLE_IMAGES", "SAMPLE_PIXELS", "weigh"]
 
@@ -70,12 +71,8 @@ def _measure(dictionary: Dictionary, sample: Sequence[Pixels], quality: int | No
         body = mode.encode_frame(images, options, dictionary)
         n_bytes += len(body)
         decoded = mode.decode_frame(memoryview(body), [shape] * len(images), dictionary, 0, len(images))
-        for image, shown in zip(images, decoded, strict=True):
-            difference = image.astype(np.int64) - shown
-            error += int((difference * difference).sum())
-    n_samples = len(sample) * shape.nbytes
-    psnr = 10 * math.log10(255**2 * n_samples / max(error, 1))
-    return psnr, n_bytes / len(sample)
+        error += squared_error(images, decoded)
+    return psnr_of(max(error, 1), len(sample) * shape.nbytes), n_bytes / len(sample)
 
 
 def _bytes_at(psnr: float, dictionary: Dictionary, sample: Sequence[Pixels]) -> float:
