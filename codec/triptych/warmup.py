@@ -9,6 +9,7 @@ numba compiles one function at a time in a process; several processes, by `execu
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -44,15 +45,28 @@ def warmup(executor: Executor | None = None) -> int:
     Returns
     -------
     int
-        Functions that were compiled; 0 where all were in the cache.
+        Functions that were compiled; 0 where all were in the cache. A warning tells if they cannot be kept
+        for the next process.
     """
+    n_compiled, fault = compile_all(executor)
+    if n_compiled and fault is not None:
+        warnings.warn(
+            f"compiled kernels are not kept ({fault}): set NUMBA_CACHE_DIR to a folder where they can be",
+            stacklevel=2,
+        )
+    return n_compiled
+
+
+def compile_all(executor: Executor | None) -> tuple[int, str | None]:
+    """Compile every kernel; return how many functions that took, and why they are not kept, if so."""
     # Kinds that share most of their kernels are far from each other: who comes later finds them compiled.
     kinds = [_collections, _palettes, _latents, _photographs]
-    return sum(ordered_map(_compile, kinds, len(kinds) if executor else 1, executor))
+    counts, faults = zip(*ordered_map(_compile, kinds, len(kinds) if executor else 1, executor), strict=True)
+    return sum(counts), next((fault for fault in faults if fault is not None), None)
 
 
-def _compile(cases: Callable[[], Iterator[_Case]]) -> int:
-    """Write and read the images of some cases; return how many functions were compiled.
+def _compile(cases: Callable[[], Iterator[_Case]]) -> tuple[int, str | None]:
+    """Write and read the images of some cases; return what `compile_all` does.
 
     The cases are made here: a pool of processes one of which dies waits for ever where a job is larger than
     a pipe holds (CPython 3.11).
@@ -66,7 +80,9 @@ def _compile(cases: Callable[[], Iterator[_Case]]) -> int:
     with on_compilation(count):
         for case in cases():
             _round_trip(case)
-    return n_compiled
+    from triptych_kernels._jit import cache_fault
+
+    return n_compiled, cache_fault()
 
 
 @contextmanager

@@ -26,6 +26,14 @@ from numba import njit
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_faults: list[str] = []
+"""Why compiled kernels are not kept on disk."""
+
+
+def cache_fault() -> str | None:
+    """Say why kernels that are compiled here are not kept for other processes; None: they are."""
+    return _faults[0] if _faults else None
+
 
 @cache
 def _stamp() -> str:
@@ -56,7 +64,8 @@ def _harden(dispatcher: Any) -> Any:
     def save_overload(*args: Any) -> Any:
         try:
             return save(*args)
-        except OSError:  # a full or vanished disk costs the cache, not the call
+        except OSError as error:  # a full or vanished disk costs the cache, not the call
+            _faults.append(f"{store.cache_path}: {error.strerror or error}")
             return None
 
     store.load_overload, store.save_overload = load_overload, save_overload
@@ -69,6 +78,7 @@ def kernel(function: F) -> F:
     try:
         compiled = _harden(njit(cache=True, **flags)(function))
     except RuntimeError:  # numba found no writable place for the cache
+        _faults.append("no folder for them can be written")
         compiled = njit(cache=False, **flags)(function)
     return compiled
 

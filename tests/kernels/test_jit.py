@@ -7,8 +7,11 @@ import sys
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
+import triptych as tp
 
+PLAIN = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
 SOURCE = Path(__file__).resolve().parents[2] / "kernels" / "triptych_kernels"
 
 
@@ -24,7 +27,7 @@ def run(package, script, **environment):
     """Run a script beside the package; give what it prints."""
     preamble = """
         import numpy as np
-        from triptych_kernels import rangecoder
+        from triptych_kernels import _jit, rangecoder
 
         def finish(room=4):
             # The tail of a coder whose interval is [0x12000000, 0x12ffffff]: one byte.
@@ -36,7 +39,7 @@ def run(package, script, **environment):
     """
     finished = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(preamble) + textwrap.dedent(script)],
-        env=os.environ | {"PYTHONPATH": str(package.parent), "PYTHONDONTWRITEBYTECODE": "1"} | environment,
+        env=PLAIN | {"PYTHONPATH": str(package.parent), "PYTHONDONTWRITEBYTECODE": "1"} | environment,
         capture_output=True,
         text=True,
         check=False,
@@ -84,8 +87,11 @@ def test_no_place_for_a_cache(package, tmp_path):
     nowhere = tmp_path / "file"
     nowhere.write_bytes(b"")
     homes = {name: str(nowhere) for name in ("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA")}
-    assert run(package, ONCE, **homes) == ["1", "0"]
-    assert run(package, ONCE, **homes, NUMBA_CACHE_DIR=str(nowhere)) == ["1", "0"]
+    script = 'print(finish(), cache_hits(), str(_jit.cache_fault()).replace(" ", "_"))'
+    said = ["1", "0", "no_folder_for_them_can_be_written"]
+    assert run(package, script, **homes) == said
+    assert run(package, script, **homes, NUMBA_CACHE_DIR=str(nowhere)) == said
+    assert run(package, script, **homes, NUMBA_CACHE_DIR=str(tmp_path / "own")) == ["1", "0", "None"]
 
 
 def test_a_cache_that_vanishes_while_we_compile(package):
@@ -94,9 +100,9 @@ def test_a_cache_that_vanishes_while_we_compile(package):
         cache = pathlib.Path({str(package / "__pycache__")!r})
         shutil.rmtree(cache)
         cache.write_bytes(b"")
-        print(finish(), cache_hits())
+        print(finish(), cache_hits(), _jit.cache_fault().startswith(str(cache)))
     """
-    assert run(package, script) == ["1", "0"]
+    assert run(package, script) == ["1", "0", "True"]
 
 
 def test_a_read_only_cache_is_read(package, tmp_path):
@@ -140,3 +146,23 @@ def test_an_edit_in_a_file_it_imports_a_function_from_is_seen(package, kernel, i
     with (package / f"{imported}.py").open("a") as file:
         file.write("\n# edited\n")
     assert run(package, script) != before
+
+
+@pytest.mark.slow
+def test_a_run_says_that_kernels_are_not_kept(package, tmp_path):
+    stream, nowhere = tmp_path / "x.tych", tmp_path / "file"
+    stream.write_bytes(tp.encode(np.eye(9, dtype=np.uint8)))
+    nowhere.write_bytes(b"")
+    (package / "__pycache__").write_bytes(b"")
+    homes = {name: str(nowhere) for name in ("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA", "NUMBA_CACHE_DIR")}
+    done = subprocess.run(
+        [sys.executable, "-m", "triptych", "verify", stream],
+        env=os.environ | homes | {"PYTHONPATH": os.pathsep.join([str(package.parent), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == (
+        "triptych: compiling kernels, for this run alone (no folder for them can be written): "
+        "set NUMBA_CACHE_DIR to a folder where they can be kept\n"
+    )

@@ -17,19 +17,31 @@ T = TypeVar("T")
 
 @contextmanager
 def cold_kernel_notice(*, is_quiet: bool = False) -> Iterator[None]:
-    """Say so, once, if kernels have to be compiled inside: numba reports it when its cache has none."""
+    """Say so, once, if kernels have to be compiled inside: numba reports it when its cache has none.
+
+    Where they cannot be kept, that is said too, as every run will compile them.
+    """
+    from triptych_kernels._jit import cache_fault
+
     from triptych.warmup import on_compilation
 
-    told = False
+    told: list[str | None] = []
 
     def tell() -> None:
-        nonlocal told
         if not told and not is_quiet:
-            told = True
-            complain("compiling kernels, once; `triptych warmup` does it ahead")
+            told.append(fault := cache_fault())
+            once = "once; `triptych warmup` does it ahead"
+            complain(f"compiling kernels, {once if fault is None else not_kept(fault)}")
 
     with on_compilation(tell):
         yield
+    if told == [None] and (fault := cache_fault()):
+        complain(f"compiled kernels, {not_kept(fault)}")
+
+
+def not_kept(fault: str) -> str:
+    """Say that kernels are not kept on disk, why, and what helps."""
+    return f"for this run alone ({fault}): set NUMBA_CACHE_DIR to a folder where they can be kept"
 
 
 def progress(items: Iterable[T], unit: str, total: int | None = None) -> Iterable[T]:

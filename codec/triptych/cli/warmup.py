@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import click
 
 from triptych.cli import options as opt
+from triptych.cli.console import not_kept
+from triptych.cli.failures import complain
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -31,21 +33,25 @@ T = TypeVar("T")
 def warmup_command(processes: int) -> None:
     """Compile all kernels ahead of the first use.
 
-    They are kept in a cache on disk, so this is needed once for each version, user and machine.
+    They are kept in a cache on disk, so this is needed once for each version, user and machine: beside the
+    package, or in a folder of the user, or in that of NUMBA_CACHE_DIR.
     """
     from triptych.parallel import count_cores
-    from triptych.warmup import warmup
+    from triptych.warmup import compile_all
 
     begin = time.perf_counter()
     n_processes = processes or count_cores()
     if n_processes == 1:
-        n_compiled = warmup()
+        n_compiled, fault = compile_all(None)
     else:
         with _Processes(n_processes) as executor:
-            n_compiled = warmup(executor)
+            n_compiled, fault = compile_all(executor)
     seconds = time.perf_counter() - begin
     done = f"compiled {n_compiled} functions" if n_compiled else "all kernels were ready"
     click.echo(f"{done} ({seconds:.1f} s)")
+    if n_compiled and fault is not None:
+        complain(f"compiled kernels, {not_kept(fault)}")
+        click.get_current_context().exit(1)
 
 
 class _Processes(ThreadPoolExecutor):
