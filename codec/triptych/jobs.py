@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+import numpy as np
 
 from triptych.dictionary import Dictionary
 from triptych.errors import InvalidImage, LimitExceeded, TargetUnreachable, TooManyColors, TriptychError
@@ -67,14 +68,14 @@ class Job(NamedTuple):
 class Encoded(NamedTuple):
     """A frame to be written.
 
-    mode: its name. psnrs: of each image in dB, infinite where it is exact; none if they were not asked for.
+    mode: its name. psnrs: of each image in dB, None where it is exact; empty if they were not asked for.
     """
 
     slot: int
     payload: bytes
     keys: list[str | None]
     mode: str
-    psnrs: list[float]
+    psnrs: list[float | None]
 
 
 class Lost(NamedTuple):
@@ -128,13 +129,13 @@ def _encode(job: Job) -> Encoded:
     return Encoded(job.slot, payload, [entry.key for entry in job.entries], job.mode, psnrs)
 
 
-def _measure(job: Job, mode: Mode, body: bytes) -> list[float]:
-    """Give the PSNR of each image as it will be decoded."""
+def _measure(job: Job, mode: Mode, body: bytes) -> list[float | None]:
+    """Give the PSNR of each image as it will be decoded, None if it is exact."""
     if job.options.lossless:
-        return [math.inf] * len(job.images)
+        return [None] * len(job.images)
     shapes = [entry.shape for entry in job.entries]
     shown = mode.decode_frame(memoryview(body), shapes, job.dictionary, 0, len(shapes))
     return [
-        psnr_of(squared_error([image], [pixels]), image.size)
+        None if np.array_equal(image, pixels) else psnr_of(squared_error([image], [pixels]), image.size)
         for image, pixels in zip(job.images, shown, strict=True)
     ]

@@ -46,8 +46,8 @@ T = TypeVar("T")
 
 OnFailure = Callable[[list[str | None], TriptychError], None]
 """Takes the keys of a frame's images, and why the frame cannot be encoded."""
-OnEncoded = Callable[[str, list[str | None], list[float]], None]
-"""Takes a frame's mode, the keys of its images, and their PSNR in dB, infinite where they are exact."""
+OnEncoded = Callable[[str, list[str | None], list[float | None]], None]
+"""Takes a frame's mode, the keys of its images, and their PSNR in dB, None where they are exact."""
 
 
 @explain_options(EncodeOptions, threads=1)

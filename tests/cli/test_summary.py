@@ -73,6 +73,21 @@ def test_what_was_converted_is_not_called_exact(tmp_path, run):
     assert not last.endswith(", exact")
 
 
+def test_colours_that_no_alpha_shows_are_told_of(tmp_path, run):
+    shown = photograph(40, 50, 4)
+    shown[:, :40, :3] //= 64
+    shown[:, :, 3] = np.where(np.arange(50) < 40, 255, 0)
+    for name in "ab":
+        Image.fromarray(shown).save(tmp_path / f"{name}.png")
+    for inputs, said in ((["a"], "kmeans, exact"), (["a", "b"], "none exact, 2 exact")):
+        names = [tmp_path / f"{name}.png" for name in inputs]
+        options = ("-o", tmp_path / "x.tych", "-fv", "--json", "--mode", "kmeans", "-k", 64)
+        told = run("encode", *names, *options)
+        assert f"; {said} but for hidden colours" in told.stderr.splitlines()[-1]
+        report = json.loads(told.stdout)
+        assert (report["exact"], set(report["lossy"].values())) == (0, {None})
+
+
 def test_only_a_terminal_is_told(tmp_path, run, mixed, monkeypatch):
     assert run("encode", mixed, "-o", tmp_path / "1.tych").stderr.replace("\n", "") in (
         "",
@@ -120,5 +135,7 @@ def test_the_output_is_the_last_name_or_beside_the_input(tmp_path, run, mixed, m
     monkeypatch.chdir(mixed)
     run("encode", ".", "-f")
     assert count("in.tych") == 3
-    for names in (["a.png", "b.png"], ["-"], ["x.tych"], ["gone.png"], []):
+    for names in (["a.png", "b.png"], ["-"], ["*.png"]):
         assert "-o OUT.tych" in run("encode", *names, code=2).stderr
+    assert "gone.png: no such file or directory" in run("encode", "gone.png", code=1).stderr
+    assert "IMAGE is missing" in run("encode", code=2).stderr

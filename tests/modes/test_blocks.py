@@ -8,6 +8,7 @@ import pytest
 import triptych as tp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from seeing import psnr
 from smallbook import photograph, small_dictionary
 from triptych.images import Shape
 from triptych.modes import blocks
@@ -24,11 +25,6 @@ SETTINGS = st.fixed_dictionaries(
 
 def book_of(name):
     return tp.load_dictionary("photo") if name == "photo" else small_dictionary()
-
-
-def psnr(a, b):
-    error = ((a.astype(float) - b.reshape(a.shape)) ** 2).mean()
-    return float("inf") if error == 0 else 10 * np.log10(255**2 / error)
 
 
 def body_of(images, book=None, **options):

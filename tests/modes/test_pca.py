@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import triptych as tp
+from seeing import seen
 from smallbook import photograph, small_dictionary
 from triptych.fit.components import fit_components
 from triptych.images import Shape
@@ -39,7 +40,7 @@ def test_the_psnr_is_that_of_what_is_decoded(kind, target):
         assert 0.8 * SIZES[kind] < len(body) <= SIZES[kind]
     said = {fact["psnr"] for fact in MODE.describe_frame(memoryview(body), shapes, book)}
     shown = MODE.decode_frame(memoryview(body), shapes, book, 0, len(images))
-    error = sum(((a.astype(float) - b) ** 2).sum() for a, b in zip(images, shown, strict=True))
+    error = sum(float(((seen(a) - seen(b)) ** 2).sum()) for a, b in zip(images, shown, strict=True))
     psnr = 10 * math.log10(255**2 * sum(image.size for image in images) / error)
     assert said == {math.floor(psnr * 256) / 256}
 

@@ -9,6 +9,7 @@ import pytest
 import triptych as tp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from seeing import psnr
 from smallbook import photograph, small_dictionary
 from triptych.fit.basis import POWERS
 from triptych.fit.spectral import ONE, SpectralBasis, build_content, load_basis
@@ -35,11 +36,6 @@ def book_of(*rows, base=None, mean=128):
     rows = np.array(rows, np.int16)
     basis = SpectralBasis(bytes.fromhex(base or PHOTO.id), np.full(rows.shape[1], mean << 8, np.uint16), rows)
     return tp.Dictionary.build("spectral", {}, build_content(basis))
-
-
-def psnr(image, shown):
-    error = ((image.astype(np.float64) - shown) ** 2).mean()
-    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
 
 
 CUBE = make_cube(7, 40, 56, 24)

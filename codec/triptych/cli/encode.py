@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import sys
 from pathlib import Path
@@ -209,6 +210,11 @@ def _find_output(images: tuple[str, ...], *, has_list: bool) -> tuple[tuple[str,
         path = Path(os.path.abspath(images[0]) if os.path.isdir(images[0]) else images[0])
         name = path.name if path.is_dir() else path.stem
         return images, str(path.with_name(name + _STREAM_SUFFIX))
+    if not images and not has_list:
+        raise UsageFailure("IMAGE is missing; see `triptych encode --help`")
+    if len(images) == 1 and not has_list and not glob.has_magic(images[0]) and images[0] != STDIN:
+        with naming(images[0]):
+            os.stat(images[0])
     raise UsageFailure("name the stream: -o OUT.tych, or OUT.tych as the last name")
 
 

@@ -18,8 +18,8 @@ _MOST_NAMES = 3
 class _Shown(NamedTuple):
     name: str
     mode: str
-    psnr: float
-    """In dB; infinite: exact."""
+    psnr: float | None
+    """In dB; infinite: what shows is exact; None: all is."""
 
 
 class Summary:
@@ -40,7 +40,7 @@ class Summary:
         self._waiting.append((each.key, each))
         self._n_changed += is_changed
 
-    def add_encoded(self, mode: str, keys: list[str | None], psnrs: list[float]) -> None:
+    def add_encoded(self, mode: str, keys: list[str | None], psnrs: list[float | None]) -> None:
         """Note images of a frame that was written: `triptych.writer.OnEncoded`."""
         for key, psnr in zip(keys, psnrs, strict=True):
             each = self._take(key or "")
@@ -69,7 +69,7 @@ class Summary:
         return f"{output}: {images}{n_bytes:,} bytes{ratio}; {self._qualities()}"
 
     def _qualities(self) -> str:
-        lossy = [each for each in self._shown if each.psnr < math.inf]
+        lossy = [each for each in self._shown if each.psnr is not None]
         n_exact = len(self._shown) - len(lossy)
         exact = "exact" if not self._n_changed else f"exact but for {plural(self._n_changed, 'conversion')}"
         if len(self._shown) == 1:
@@ -77,23 +77,33 @@ class Summary:
             return f"{only.mode}, {_quality(only.psnr) if lossy else exact}"
         if not lossy:
             return f"all {exact}"
-        psnrs = [each.psnr for each in lossy]
+        psnrs = [each.psnr for each in lossy if each.psnr is not None]
         names = ", ".join(os.path.basename(each.name) for each in lossy[:_MOST_NAMES])
         more = f" and {len(lossy) - _MOST_NAMES:,} more" if len(lossy) > _MOST_NAMES else ""
-        each = f"{len(lossy):,} at {_range(min(psnrs), max(psnrs))}"
+        at = "" if math.isinf(min(psnrs)) else "at "
+        each = f"{len(lossy):,} {at}{_range(min(psnrs), max(psnrs))}"
         return f"{n_exact:,} {exact}, {each} ({names}{more})" if n_exact else f"none exact, {each}"
 
     def figures(self) -> dict[str, Any]:
         """Give what a report says of the images that were written."""
-        lossy = [each for each in self._shown if each.psnr < math.inf]
+        lossy = [each for each in self._shown if each.psnr is not None]
         report: dict[str, Any] = {"input_bytes": self._n_bytes, "exact": len(self._shown) - len(lossy)}
-        report["lossy"] = {each.name: round(each.psnr, 2) for each in lossy}
+        report["lossy"] = {each.name: _plain(each.psnr) for each in lossy}
         return report
 
 
-def _quality(psnr: float) -> str:
-    return "exact" if psnr == math.inf else f"{psnr:.2f} dB"
+def _plain(psnr: float | None) -> float | None:
+    """Give what JSON can hold."""
+    return None if psnr is None or math.isinf(psnr) else round(psnr, 2)
+
+
+def _quality(psnr: float | None, digits: int = 2) -> str:
+    if psnr is None:
+        return "exact"
+    return "exact but for hidden colours" if math.isinf(psnr) else f"{psnr:.{digits}f} dB"
 
 
 def _range(least: float, most: float) -> str:
-    return f"{least:.1f} dB" if round(least, 1) == round(most, 1) else f"{least:.1f} to {most:.1f} dB"
+    if math.isinf(least) or round(least, 1) == round(most, 1):
+        return _quality(least, 1)
+    return f"{least:.1f} to {_quality(most, 1)}" if math.isinf(most) else f"{least:.1f} to {most:.1f} dB"

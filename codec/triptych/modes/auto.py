@@ -319,7 +319,7 @@ def measure_panel(mode_name: str, sample: Sequence[Pixels], options: Options) ->
     dictionary = None if name is None else shipped_dictionary(name)
     # One frame names its dictionary; of many images it is next to nothing.
     n_bytes = INLINE_ID_LEN if dictionary is not None and len(sample) == 1 else 0
-    error, n_samples, at = 0, 0, 0
+    error, n_samples, at = 0.0, 0, 0
     while at < len(sample):
         stop = at + mode.images_per_frame(Shape(*sample[at].shape), options, dictionary)
         images, at = sample[at:stop], stop

@@ -229,7 +229,7 @@ def _search(panel: Panel, sets: Sequence[Sequence[Pixels]], options: Options) ->
 
 
 def _psnr(panel: Panel, sets: Sequence[Sequence[Pixels]], latents: Sequence[I32], quality: int) -> float:
-    error, n_samples = 0, 0
+    error, n_samples = 0.0, 0
     for images, symbols in zip(sets, latents, strict=True):
         drawn = panel.draw(symbols, quality, 0.0)
         error += squared_error(

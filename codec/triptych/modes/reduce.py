@@ -29,6 +29,7 @@ from triptych.fit.kmeans import (
 from triptych.images import Pixels
 from triptych.modes.indexmaps import Colors, Indexed, IndexMap
 from triptych.options import Options
+from triptych.psnr import squared_error
 
 
 def dictionary_colors(dictionary: Dictionary) -> Colors:
@@ -54,9 +55,6 @@ def dictionary_colors(dictionary: Dictionary) -> Colors:
     return colors
 
 
-_ERROR_CHUNK = 1 << 18
-
-
 def to_rgba(pixels: Pixels) -> Pixels:
     """Give pixels of 1 to 4 channels as RGBA."""
     height, width, channels = pixels.shape
@@ -70,14 +68,6 @@ def from_indices(colors: Colors, indices: IndexMap, channels: int) -> Pixels:
     """Give the pixels that colours and indices stand for, with so many channels."""
     wanted = {1: colors[:, :1], 2: colors[:, ::3], 3: colors[:, :3], 4: colors}[channels]
     return np.ascontiguousarray(wanted)[indices]
-
-
-def _weighted(pixels: Pixels) -> npt.NDArray[np.float32]:
-    """Multiply colours by alpha: what does not show does not count."""
-    planes = pixels.astype(np.float32)
-    if pixels.shape[2] in (2, 4):
-        planes[:, :, :-1] *= planes[:, :, -1:] / 255
-    return planes
 
 
 @dataclass(frozen=True)
@@ -141,15 +131,7 @@ class Picture:
         return colors, place[rank[np.arange(len(palette))] * used].astype(np.uint8)[indices]
 
     def _error(self, palette: Colors, indices: IndexMap) -> float:
-        """Sum of squared differences, over channels that are multiplied by alpha where there is one."""
-        total = 0.0
-        rows = max(1, _ERROR_CHUNK // self.pixels.shape[1])
-        for y in range(0, len(indices), rows):
-            shown = from_indices(palette, indices[y : y + rows], self.pixels.shape[2])
-            difference = (_weighted(shown) - _weighted(self.pixels[y : y + rows])).reshape(-1)
-            # Squares are below 2^16 and sums in float64 exact up to 2^53.
-            total += float(np.einsum("i,i->", difference, difference, dtype=np.float64))
-        return total
+        return squared_error([self.pixels], [from_indices(palette, indices, self.pixels.shape[2])])
 
     def exact(self, n_colors: int = MAX_COLORS) -> Indexed:
         """Give the picture as it is.

@@ -65,7 +65,7 @@ def _measure(dictionary: Dictionary, sample: Sequence[Pixels], quality: int | No
     options = Options(mode="pca", quality=quality, tune="psnr", effort="default")
     shape = Shape(*sample[0].shape)
     size = mode.images_per_frame(shape, options, dictionary)
-    n_bytes, error = 0, 0
+    n_bytes, error = 0, 0.0
     for at in range(0, len(sample), size):
         images = sample[at : at + size]
         body = mode.encode_frame(images, options, dictionary)
