@@ -35,6 +35,7 @@ MAX_DECODED = 2 << 30
 MAX_PIXELS_PER_BYTE = 65_536
 
 IMAGES, DICTIONARY, USE, META, INDEX, PADDING, PRIVATE = 0x81, 0x82, 0x83, 0x01, 0x02, 0x03, 0x04
+INDEX_END = b"TYCINDEX"
 ENCODER = 0x05
 SIGNATURE = bytes.fromhex("89 54 59 43 0D 0A 1A 0A")
 SYNC = bytes.fromhex("F5 D3")
@@ -178,6 +179,10 @@ class Decoder:
     metadata: dict[str, object] = field(default_factory=dict)
     bound: dict[int, bytes] = field(default_factory=dict)
     decoded: int = 0
+    part: int = 0
+    frames: list[tuple[int, int, int]] = field(default_factory=list)
+    others: list[int] = field(default_factory=list)
+    keys: list[str | None] = field(default_factory=list)
 
     def decode(self, data: bytes) -> None:
         """Go through a stream."""
@@ -189,14 +194,37 @@ class Decoder:
         while at < len(data):
             if data.startswith(SIGNATURE, at):
                 self.read_stream_header(take_whole(data, at, 16))
+                self.part, self.frames, self.others, self.keys = at, [], [], []
                 at += 16
             else:
                 kind, slot, length, crc = read_frame_header(data, at)
                 payload = take_whole(data, at + 16, length)
                 if crc32c(payload) != crc:
                     raise Invalid("a payload's CRC does not match")
+                if kind == INDEX and payload != self.index_payload(at - self.part):
+                    raise Invalid("an index that is not of the frames before it")
+                if kind != INDEX and payload.endswith(INDEX_END):
+                    raise Invalid("a payload that ends like an index")
+                before = len(self.images)
                 self.read_frame(kind, slot, payload)
+                if kind == IMAGES:
+                    keys = [image.key for image in self.images[before:]]
+                    self.frames.append((at - self.part, len(keys), crc32c(data[at : at + 12])))
+                    self.keys += keys
+                else:
+                    self.others.append(at - self.part)
                 at += 16 + length
+
+    def index_payload(self, offset: int) -> bytes:
+        """Return what an INDEX frame at an offset of the part must hold (5)."""
+        keyed = [(number, key) for number, key in enumerate(self.keys) if key is not None]
+        payload = struct.pack("<III", len(self.frames), len(self.others), len(keyed))
+        payload += b"".join(struct.pack("<QII", *one) for one in self.frames)
+        payload += b"".join(struct.pack("<Q", one) for one in self.others)
+        payload += b"".join(hashlib.sha256(key.encode()).digest()[:4] for _, key in keyed)
+        if len(keyed) < len(self.keys):
+            payload += b"".join(struct.pack("<I", number) for number, _ in keyed)
+        return payload + struct.pack("<IQ", 16 + len(payload) + 20, offset) + INDEX_END
 
     def read_stream_header(self, header: bytes) -> None:
         """Begin a part."""

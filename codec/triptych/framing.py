@@ -35,6 +35,8 @@ MAX_SLOT = 254
 INLINE_SLOT = 255
 """The payload begins with `INLINE_ID_LEN` bytes of the dictionary's id."""
 INLINE_ID_LEN = 16
+INDEX_END = b"TYCINDEX"
+"""Ends the payload of an INDEX frame, and of no other: the end of a stream says whether it has an index."""
 
 _MAJOR, _MINOR = 0, 1
 _STREAM_HEADER = struct.Struct("<8sBBHI")
@@ -128,7 +130,9 @@ def check_stream_header(header: bytes | memoryview) -> None:
         raise UnsupportedFeature(f"stream flags {flags:#06x} are not known to this version")
 
 
-class _Header(NamedTuple):
+class FrameHeader(NamedTuple):
+    """What the header of a frame says, after its CRC matched; `crc` is that CRC."""
+
     type: int
     slot: int
     payload_len: int
@@ -136,7 +140,7 @@ class _Header(NamedTuple):
     crc: int
 
 
-def _parse_frame_header(header: bytes | memoryview) -> _Header:
+def _parse_frame_header(header: bytes | memoryview) -> FrameHeader:
     if header[:2] != SYNC[: len(header)]:
         raise InvalidFrame("there is no frame here", expected=SYNC.hex(), got=bytes(header[:2]).hex())
     if len(header) < HEADER_LEN:
@@ -145,10 +149,10 @@ def _parse_frame_header(header: bytes | memoryview) -> _Header:
     computed = crc32c(header[:-4])
     if crc != computed:
         raise ChecksumMismatch("frame header CRC", expected=crc, got=computed)
-    return _Header(frame_type, slot, payload_len, payload_crc, crc)
+    return FrameHeader(frame_type, slot, payload_len, payload_crc, crc)
 
 
-def _check_type(head: _Header) -> None:
+def _check_type(head: FrameHeader) -> None:
     if head.type & CRITICAL and head.type not in _KNOWN:
         raise UnsupportedFeature(f"frames of type {head.type:#04x} are not known to this version")
     if head.slot and head.type in _KNOWN and head.type not in SLOTTED:
@@ -157,7 +161,7 @@ def _check_type(head: _Header) -> None:
         raise InvalidFrame("slot of a dictionary", expected=f"1 to {MAX_SLOT}", got=head.slot)
 
 
-def _check_limits(head: _Header, limits: Limits) -> None:
+def _check_limits(head: FrameHeader, limits: Limits) -> None:
     limits.check("payload_bytes", head.payload_len)
     if head.type == FrameType.DICTIONARY:
         limits.check("dictionary_bytes", head.payload_len)
@@ -165,10 +169,9 @@ def _check_limits(head: _Header, limits: Limits) -> None:
         limits.check("metadata_bytes", head.payload_len)
 
 
-def read_frame_header(source: Source, offset: int) -> tuple[int, int, int]:
-    """Give type, slot and header CRC of the frame at this place."""
-    head = _parse_frame_header(source.read_at(offset, HEADER_LEN))
-    return head.type, head.slot, head.crc
+def read_frame_header(source: Source, offset: int) -> FrameHeader:
+    """Give what the header of the frame at this place says."""
+    return _parse_frame_header(source.read_at(offset, HEADER_LEN))
 
 
 def read_frame(source: Source, offset: int, limits: Limits, *, part: int, number: int) -> Frame:
@@ -181,12 +184,14 @@ def read_frame(source: Source, offset: int, limits: Limits, *, part: int, number
     return Frame(head.type, head.slot, payload, offset, part, number, head.crc)
 
 
-def _check_payload(head: _Header, payload: memoryview) -> None:
+def _check_payload(head: FrameHeader, payload: memoryview) -> None:
     if len(payload) < head.payload_len:
         raise Truncated("the stream ends inside a payload", expected=head.payload_len, got=len(payload))
     computed = crc32c(payload)
     if computed != head.payload_crc:
         raise ChecksumMismatch("payload CRC", expected=head.payload_crc, got=computed)
+    if payload[-len(INDEX_END) :] == INDEX_END and head.type != FrameType.INDEX:
+        raise InvalidFrame("a payload ends as that of an INDEX frame, and is none", got=f"{head.type:#04x}")
 
 
 def walk(

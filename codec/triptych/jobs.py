@@ -9,6 +9,7 @@ import numpy as np
 
 from triptych.dictionary import Dictionary
 from triptych.errors import InvalidImage, LimitExceeded, TargetUnreachable, TooManyColors, TriptychError
+from triptych.framing import INDEX_END
 from triptych.images import Pixels, Shape
 from triptych.modes.auto import Choice
 from triptych.modes.base import Mode
@@ -124,6 +125,8 @@ def _encode(job: Job) -> Encoded:
     n_pixels = sum(entry.shape.pixels for entry in job.entries)
     payload = build_prefix(mode.code, job.entries, job.inline_id) + body
     payload = payload.ljust(limits.least_payload(n_pixels, len(job.entries)), b"\0")
+    if payload.endswith(INDEX_END):  # a picture may have been made for that
+        payload += b"\0"
     limits.check("payload_bytes", len(payload))
     psnrs = _measure(job, mode, body) if job.is_measured else []
     return Encoded(job.slot, payload, [entry.key for entry in job.entries], job.mode, psnrs)

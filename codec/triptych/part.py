@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from triptych.dictionary import Dictionary
+from triptych.errors import InvalidFrame
 from triptych.framing import (
+    INDEX_END,
     INLINE_SLOT,
     MAX_SLOT,
     STREAM_HEADER,
@@ -59,8 +61,17 @@ class PartWriter:
         self._sink.write(data)
         self._size += len(data)
 
-    def add(self, frame_type: int, slot: int, payload: bytes | memoryview) -> int:
+    def add_other(self, frame_type: int, slot: int, payload: bytes | memoryview) -> None:
+        """Append a frame that is no IMAGES frame."""
+        self._index.add_other(self._size - self._part)
+        self._add(frame_type, slot, payload)
+
+    def _add(self, frame_type: int, slot: int, payload: bytes | memoryview) -> int:
         """Append a frame; give its header's CRC."""
+        if frame_type != FrameType.INDEX and payload[-len(INDEX_END) :] == INDEX_END:
+            raise InvalidFrame(
+                "a payload must not end as that of an INDEX frame does", got=f"{frame_type:#04x}"
+            )
         header = build_frame_header(frame_type, slot, payload)
         if len(payload) < _JOIN_BYTES:
             self._write(header + payload)
@@ -73,16 +84,14 @@ class PartWriter:
     def add_images(self, slot: int, payload: bytes | memoryview, keys: Sequence[str | None]) -> None:
         """Append an IMAGES frame."""
         offset = self._size - self._part
-        crc = self.add(FrameType.IMAGES, slot, payload)
-        keyed = [(image, key) for image, key in enumerate(keys) if key is not None]
-        self._index.add_frame(offset, len(keys), crc, keyed)
+        crc = self._add(FrameType.IMAGES, slot, payload)
+        self._index.add_frame(offset, crc, keys)
         self._new_frames += 1
 
     def add_metadata(self, payload: bytes | memoryview) -> None:
         """Append a META frame."""
         self._limits.check("metadata_bytes", len(payload))
-        self._index.add_binding(self._size - self._part)
-        self.add(FrameType.META, 0, payload)
+        self.add_other(FrameType.META, 0, payload)
 
     def bind(self, reference: Dictionary | bytes) -> int:
         """Give a slot bound to this dictionary; embed it, or name it, where none is."""
@@ -98,15 +107,14 @@ class PartWriter:
         slot = self._slots[key] = len(self._slots) + 1
         payload = reference.payload if isinstance(reference, Dictionary) else reference
         self._limits.check("dictionary_bytes", len(payload))
-        self._index.add_binding(self._size - self._part)
-        self.add(FrameType.DICTIONARY if embedded else FrameType.USE, slot, payload)
+        self.add_other(FrameType.DICTIONARY if embedded else FrameType.USE, slot, payload)
         return slot
 
     def _finish_part(self) -> None:
         if self._new_frames and self._index.n_frames >= 2:
             payload = self._index.build(self._size - self._part)
             if len(payload) <= self._limits.payload_bytes:  # else readers scan, slowly, and refuse nothing
-                self.add(FrameType.INDEX, 0, payload)
+                self._add(FrameType.INDEX, 0, payload)
         self._new_frames = 0
 
     def close(self) -> None:
@@ -152,7 +160,7 @@ def _copy(item: Item, writer: PartWriter) -> None:
     elif frame.type == FrameType.META:
         writer.add_metadata(frame.payload)
     elif frame.type != FrameType.INDEX:
-        writer.add(frame.type, frame.slot, frame.payload)
+        writer.add_other(frame.type, frame.slot, frame.payload)
 
 
 def rebuild_index(source: SourceLike, target: SinkLike, *, limits: Limits | None = None) -> None:

@@ -43,6 +43,8 @@ _RANGE = re.compile(r"bytes (\d+)-")
 class RemoteSource:
     """A file of any fsspec file system, by URL and its options; see `triptych.source.Source`."""
 
+    is_local = False
+
     def __init__(self, url: str, options: StorageOptions | None = None) -> None:
         self._location = Location(url, options)
         self._fs: Any = None

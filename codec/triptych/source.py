@@ -22,7 +22,12 @@ SourceLike = str | os.PathLike[str] | bytes | bytearray | memoryview | mmap.mmap
 
 
 class Source(Protocol):
-    """Something to read a stream from."""
+    """Something to read a stream from.
+
+    `is_local` says whether bytes are at hand: then many small reads cost next to nothing.
+    """
+
+    is_local: bool
 
     @property
     def size(self) -> int | None:
@@ -65,6 +70,8 @@ def is_seekable(handle: Any) -> bool:
 class BytesSource:
     """Bytes in memory, never copied."""
 
+    is_local = True
+
     def __init__(self, data: Any) -> None:
         self._data = memoryview(data).toreadonly().cast("B")
         self.size = len(self._data)
@@ -82,6 +89,8 @@ class MappedSource:
 
     Up to Python 3.12 a map is half a file object, whose `seek` gives nothing.
     """
+
+    is_local = True
 
     def __init__(self, data: mmap.mmap) -> None:
         self._data = data
@@ -106,6 +115,7 @@ class HandleSource:
     def __init__(self, handle: IO[bytes]) -> None:
         self._handle = handle
         self._is_plain = hasattr(os, "pread") and _is_plain(handle)
+        self.is_local = self._is_plain or isinstance(handle, io.BytesIO)
         self._base = handle.tell()
         self.size = handle.seek(0, io.SEEK_END) - self._base
         handle.seek(self._base)
@@ -144,6 +154,7 @@ class PipeSource:
     """A file object that cannot seek: what was passed over is gone."""
 
     size = None
+    is_local = False
     _CHUNK = 1 << 20
 
     def __init__(self, handle: IO[bytes], *, owned: bool = False) -> None:

@@ -25,7 +25,7 @@ from triptych.framing import (
     read_frame,
     read_frame_header,
 )
-from triptych.index import PartIndex, hash_key, read_index
+from triptych.index import PartIndex, check_boundary, hash_key, read_index
 from triptych.limits import Limits
 from triptych.metadata import parse_json
 from triptych.remote import MAX_GAP, RemoteSource
@@ -36,15 +36,26 @@ PREFETCH_BYTES = 1 << 23
 """Bytes of frames that are fetched from a remote source at a time."""
 _LOST = 0
 """Stands for the type of a frame whose header is damaged."""
+_FEW = 4
+"""Headers that are not worth a request for all of them at once: they mostly lie together."""
+_BINDINGS = (FrameType.DICTIONARY, FrameType.USE)
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part: the offset of its stream header, and its index; `is_indexed` where the stream itself has it."""
+    """A part: the offset of its stream header, and its index.
+
+    span: where in the part the INDEX frame is that says so; 0 where the stream has none.
+    """
 
     offset: int
     index: PartIndex
-    is_indexed: bool = False
+    span: int = 0
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether the stream itself has the index."""
+        return self.span > 0
 
 
 class Wanted(NamedTuple):
@@ -55,7 +66,9 @@ class Wanted(NamedTuple):
     ats: list[int]
 
 
-class _Binding(NamedTuple):
+class _Other(NamedTuple):
+    """A frame that is no IMAGES frame."""
+
     offset: int
     type: int
     slot: int
@@ -91,7 +104,8 @@ class Table:
         self._first_image = np.concatenate(([0], np.cumsum(self._frames["count"], dtype=np.int64)))
         self._first_frame = [0, *np.cumsum([len(entries) for entries in frames]).tolist()]
         self._is_header_due = self.is_remote
-        self._bindings: dict[int, list[_Binding]] = {}
+        self._others: dict[int, list[_Other]] = {}
+        self._boundaries: dict[int, npt.NDArray[np.int64]] = {}
         self._references: dict[int, Reference] = {}
 
     @property
@@ -191,6 +205,8 @@ class Table:
             frame = read_frame(self._source, offset, self._limits, part=part.offset, number=frame_number)
             if (frame.type, frame.header_crc) != (FrameType.IMAGES, crc):
                 raise ChecksumMismatch("the index names another frame", expected=crc, got=frame.header_crc)
+            if part.is_indexed and frame.length != (length := self._length(part_number, offset_in_part)):
+                raise InvalidFrame("the index names another frame: length", expected=length, got=frame.length)
             item = parse_images_frame(frame, self._bound(part_number, frame.slot, offset), self._limits)
             assert item.images is not None
             if len(item.images.shapes) != count:
@@ -200,6 +216,15 @@ class Table:
         except FormatError as error:
             raise error.locate(offset=offset, frame=frame_number) from None
         return item
+
+    def _length(self, part_number: int, offset: int) -> int:
+        """Say how long the frame at an offset of a part is, by the part's index."""
+        if part_number not in self._boundaries:
+            part = self.parts[part_number]
+            self._boundaries[part_number] = part.index.boundaries(part.span)
+        every = self._boundaries[part_number]
+        at = int(every.searchsorted(offset))
+        return int(every[at + 1]) - offset
 
     def _check_header(self) -> None:
         """Check what `load_table` left out, before the first byte behind it is believed."""
@@ -214,53 +239,64 @@ class Table:
     def slots_of(self, part_number: int) -> list[tuple[int, Reference]]:
         """Give the slots of a part that are bound at its end, and to what."""
         bound = []
-        for binding in self._bindings_of(part_number):
-            frame = None if binding.type == FrameType.META else self._read_binding(binding)
-            if frame is not None:
-                bound.append((binding.slot, self._reference(frame)))
+        for other in self._others_of(part_number):
+            frame = self._read_other(other) if other.type in (*_BINDINGS, _LOST) else None
+            if frame is not None and frame.type in _BINDINGS:
+                bound.append((other.slot, self._reference(frame)))
         return bound
 
     def metadata(self) -> dict[str, Any]:
         """Give the metadata of the stream: META frames joined, later ones win."""
         joined: dict[str, Any] = {}
         for number in range(len(self.parts)):
-            for binding in self._bindings_of(number):
-                if binding.type in (FrameType.META, _LOST) and (frame := self._read_binding(binding)):
+            for other in self._others_of(number):
+                if other.type in (FrameType.META, _LOST) and (frame := self._read_other(other)):
                     joined |= parse_json(frame.payload)
         return joined
 
     def _bound(self, part_number: int, slot: int, before: int) -> Reference | None:
-        for binding in self._bindings_of(part_number):
-            if slot and binding.slot == slot and binding.offset < before:
-                frame = self._read_binding(binding)
+        for other in self._others_of(part_number):
+            if slot and other.slot == slot and other.offset < before:
+                frame = self._read_other(other)
                 return None if frame is None else self._reference(frame)
         return None
 
-    def _bindings_of(self, part_number: int) -> list[_Binding]:
+    def _others_of(self, part_number: int) -> list[_Other]:
+        """Give the frames of a part that are no IMAGES frames, when their headers are what the index says."""
         self._check_header()
-        if part_number not in self._bindings:
+        if part_number not in self._others:
             part = self.parts[part_number]
-            bindings = []
-            for offset in part.index.bindings.tolist():
+            offsets = part.index.others.tolist()
+            if isinstance(self._source, RemoteSource) and len(offsets) > _FEW:
+                places = [part.offset + offset for offset in offsets]
+                self._source.prefetch([(place, place + HEADER_LEN) for place in places])
+            others = []
+            for offset in offsets:
+                place = part.offset + offset
                 try:
-                    frame_type, slot, _ = read_frame_header(self._source, part.offset + offset)
+                    header = read_frame_header(self._source, place)
                 except FormatError:
-                    frame_type, slot = _LOST, 0  # costs only what needs it
-                if frame_type not in (FrameType.DICTIONARY, FrameType.USE, FrameType.META):
-                    frame_type, slot = _LOST, 0
-                bindings.append(_Binding(part.offset + offset, frame_type, slot))
-            self._bindings[part_number] = bindings
-        return self._bindings[part_number]
+                    others.append(_Other(place, _LOST, 0))  # costs only what needs it
+                    continue
+                if part.is_indexed:
+                    try:
+                        check_boundary(header, self._length(part_number, offset), None)
+                    except FormatError as error:
+                        raise error.locate(offset=place) from None
+                slot = header.slot if header.type in _BINDINGS else 0
+                others.append(_Other(place, header.type, slot))
+            self._others[part_number] = others
+        return self._others[part_number]
 
-    def _read_binding(self, binding: _Binding) -> Frame | None:
-        """Read a DICTIONARY, USE or META frame; None: it is damaged, and that is noted."""
+    def _read_other(self, other: _Other) -> Frame | None:
+        """Read a frame; None: it is damaged, and that is noted."""
         try:
-            return read_frame(self._source, binding.offset, self._limits, part=0, number=0)
+            return read_frame(self._source, other.offset, self._limits, part=0, number=0)
         except FormatError as error:
-            error.locate(offset=binding.offset)
+            error.locate(offset=other.offset)
             if self._on_damage is None:
                 raise
-            self._on_damage(Damage(binding.offset, binding.offset + HEADER_LEN, error))
+            self._on_damage(Damage(other.offset, other.offset + HEADER_LEN, error))
             return None
 
     def _reference(self, frame: Frame) -> Reference:
@@ -277,7 +313,7 @@ def load_table(source: Source, limits: Limits, on_damage: Callable[[Damage], Non
     stop = source.size
     is_remote = isinstance(source, RemoteSource)
     while stop and (found := read_index(source, stop, limits, skip_first_header=is_remote)):
-        indexed.insert(0, Part(*found, is_indexed=True))
+        indexed.insert(0, Part(*found))
         stop = found[0]
     if stop == 0:
         return Table(source, indexed, limits, on_damage)
@@ -305,7 +341,6 @@ def _scan_parts(
 def add_to_index(index: PartIndex, item: Item, offset: int) -> None:
     """Note a frame in the index of its part, where it stands at `offset`."""
     if item.images is not None:
-        keys = [(number, key) for number, key in enumerate(item.images.keys) if key is not None]
-        index.add_frame(offset, len(item.images.shapes), item.frame.header_crc, keys)
-    elif item.reference is not None or item.metadata is not None:
-        index.add_binding(offset)
+        index.add_frame(offset, item.frame.header_crc, item.images.keys)
+    else:
+        index.add_other(offset)

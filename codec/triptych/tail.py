@@ -7,9 +7,9 @@ import warnings
 from dataclasses import dataclass
 
 from triptych.dictionary import Dictionary
-from triptych.errors import InvalidOption, Truncated
-from triptych.framing import HEADER_LEN, SIGNATURE, Damage
-from triptych.index import PartIndex
+from triptych.errors import InvalidFrame, InvalidOption, Truncated
+from triptych.framing import HEADER_LEN, INDEX_END, SIGNATURE, Damage
+from triptych.index import PartIndex, read_index
 from triptych.limits import Limits
 from triptych.sink import SinkLike
 from triptych.source import Source, is_seekable, open_source
@@ -73,14 +73,17 @@ def _find_tail(source: Source, size: int, limits: Limits) -> Tail:
     if bytes(source.read_at(size - HEADER_LEN, len(SIGNATURE))) == SIGNATURE:
         # Either an empty part or the end of some payload: a new part is right after both.
         return Tail(size, size, PartIndex(), {})
-    slots = table.slots_of(len(table.parts) - 1)
-    return Tail(
-        size,
-        table.parts[-1].offset,
-        table.parts[-1].index,
-        {slot_key(reference): slot for slot, reference in slots},
-        table.parts[-1].is_indexed,
-    )
+    part = table.parts[-1]
+    ends_in_index = bytes(source.read_at(size - len(INDEX_END), len(INDEX_END))) == INDEX_END
+    if ends_in_index and not part.is_indexed and read_index(source, size, limits) is None:
+        raise InvalidFrame(
+            "the INDEX frame at the end is not that of the frames before it; `triptych index` writes it anew",
+            offset=size,
+        )
+    slots = {slot_key(reference): slot for slot, reference in table.slots_of(len(table.parts) - 1)}
+    if part.is_indexed:  # the INDEX frame itself is one of those that go before what is added
+        part.index.add_other(part.span)
+    return Tail(size, part.offset, part.index, slots, part.is_indexed)
 
 
 def slot_key(reference: Dictionary | bytes) -> tuple[bytes, bool]:

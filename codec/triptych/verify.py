@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -90,7 +90,7 @@ def verify(
 
     opened = open_source(source, storage_options)
     try:
-        items = _count(scan(opened, accepted, on_damage=on_damage), report)
+        items = _count(scan(opened, accepted, on_damage=on_damage), report, on_damage)
         if level == "decode":
             items = (item for item in items if item.images is not None)
             for _ in ordered_map(check, items, threads):
@@ -105,7 +105,9 @@ def verify(
     return report
 
 
-def _count(items: Iterable[Item], report: Report) -> Iterator[Item]:
+def _count(
+    items: Iterable[Item], report: Report, on_damage: Callable[[Damage], None] | None
+) -> Iterator[Item]:
     """Pass items on; count them, and compare each INDEX frame with the frames before it."""
     part = -1
     index = PartIndex()
@@ -122,13 +124,18 @@ def _count(items: Iterable[Item], report: Report) -> Iterator[Item]:
         if frame.part != part:
             part = frame.part
             index = PartIndex()
-        if frame.type != FrameType.INDEX:
-            add_to_index(index, item, frame.offset - part)
         # Where frames are missing, no index fits.
-        elif not report.damage and index.build(frame.offset - part) != frame.payload:
-            raise InvalidFrame(
-                "an INDEX frame is not that of the frames before it", offset=frame.offset, frame=frame.number
+        is_index = frame.type == FrameType.INDEX and not report.damage
+        if is_index and index.build(frame.offset - part) != frame.payload:
+            error = InvalidFrame(
+                "an INDEX frame is not that of the frames before it; `triptych index` writes it anew",
+                offset=frame.offset,
+                frame=frame.number,
             )
+            if on_damage is None:
+                raise error
+            on_damage(Damage(frame.offset, frame.offset + frame.length, error))
+        add_to_index(index, item, frame.offset - part)
         yield item
 
 

@@ -80,9 +80,14 @@ def _compile(cases: Callable[[], Iterator[_Case]]) -> tuple[int, str | None]:
     with on_compilation(count):
         for case in cases():
             _round_trip(case)
-    from triptych_kernels._jit import cache_fault
-
     return n_compiled, cache_fault()
+
+
+def cache_fault() -> str | None:
+    """Say why kernels that are compiled here are not kept for other processes; None: they are."""
+    from triptych_kernels import _jit
+
+    return _jit.cache_fault()
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from triptych import errors
 from triptych.checksum import crc32c
 from triptych.framing import (
     HEADER_LEN,
+    INDEX_END,
     SIGNATURE,
     STREAM_HEADER,
     SYNC,
@@ -21,7 +22,8 @@ from triptych.framing import (
 from triptych.limits import Limits
 from triptych.source import open_source
 
-frames = st.tuples(st.sampled_from([0x81, 0x01, 0x03, 0x04, 0x7E]), st.binary(max_size=60))
+payloads = st.binary(max_size=60).filter(lambda payload: not payload.endswith(INDEX_END))
+frames = st.tuples(st.sampled_from([0x81, 0x01, 0x03, 0x04, 0x7E]), payloads)
 streams = st.lists(frames, max_size=6)
 
 

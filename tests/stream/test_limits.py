@@ -223,9 +223,9 @@ def test_a_part_has_32_bits_for_its_images():
     from triptych.index import MAX_IMAGES, PartIndex
 
     index = PartIndex()
-    index.add_frame(16, MAX_IMAGES, 0, [])
+    index.n_images = MAX_IMAGES
     with pytest.raises(tp.LimitExceeded, match="another stream"):
-        index.add_frame(32, 1, 0, [])
+        index.add_frame(32, 0, [None])
 
 
 def test_an_index_cannot_claim_more_images_than_bytes():

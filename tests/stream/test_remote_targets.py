@@ -140,7 +140,7 @@ def test_s3(monkeypatch):
             for end in ("abort", "close"):
                 writer = write(url, storage_options=options)
                 for _ in range(count):
-                    writer._part.add(0x04, 0, noise.tobytes())
+                    writer._part.add_other(0x04, 0, noise.tobytes())
                 getattr(writer, end)()
                 del writer
                 gc.collect()

@@ -101,7 +101,12 @@ def test_payloads_that_end_like_an_index(frame_type, n_before):
         (99, len(stream)),
     ):
         payload = bytes(n_before) + struct.pack("<IQ8s", length, offset, b"TYCINDEX")
-        assert len(tp.Reader(stream + build_frame(frame_type, 0, payload))) == 6
+        with tp.Reader(stream + build_frame(frame_type, 0, payload)) as reader:
+            if frame_type == FrameType.INDEX:
+                assert len(reader) == 6
+            else:
+                with pytest.raises(tp.InvalidFrame, match="ends as that of an INDEX frame"):
+                    len(reader)
 
 
 def test_report():

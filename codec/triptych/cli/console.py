@@ -21,9 +21,7 @@ def cold_kernel_notice(*, is_quiet: bool = False) -> Iterator[None]:
 
     Where they cannot be kept, that is said too, as every run will compile them.
     """
-    from triptych_kernels._jit import cache_fault
-
-    from triptych.warmup import on_compilation
+    from triptych.warmup import cache_fault, on_compilation
 
     told: list[str | None] = []
 
