@@ -1,9 +1,14 @@
 """Images of many bands on the command line: .npy files in and out."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import triptych as tp
+from smallbook import small_dictionary
+from triptych.fit.spectral import SpectralBasis, build_content
+from triptych.modes import spectral
 
 
 @pytest.fixture
@@ -34,6 +39,23 @@ def test_many_bands(tmp_path, run, cube, coded):
     (facts,) = json.loads(run("info", coded, "--json").stdout)["images"]
     assert (facts["color"], facts["coder"], facts["shape"]) == ("7 bands", "spectral", [24, 20, 7])
     assert facts["bits_per_pixel"] == pytest.approx(facts["bytes"] * 8 / 480, abs=1e-3)
+
+
+def test_the_base_of_a_dictionary_is_given_beside(tmp_path, run, cube):
+    """Of one that names another base than the shipped one, every verb that takes -D finds it among those."""
+    base = small_dictionary()
+    rows = np.ones((1, cube.shape[2]), np.int16)
+    basis = SpectralBasis(bytes.fromhex(base.id), np.full(cube.shape[2], 100 << 8, np.uint16), rows)
+    book = tp.Dictionary.build("spectral", {}, build_content(basis))
+    base.save(tmp_path / "base.tych")
+    book.save(tmp_path / "book.tych")
+    stream = tmp_path / "spectral.tych"
+    for embed, beside in ((True, []), (False, ["-D", tmp_path / "book.tych"])):
+        stream.write_bytes(tp.encode(cube, dictionary=replace(book, base=base), embed=embed))
+        for call in (["verify", stream], ["decode", stream, "-fo", tmp_path / "out.npy"]):
+            spectral._load.cache_clear()
+            assert base.id in run(*call, *beside, code=4).stderr
+            run(*call, *beside, "-D", tmp_path / "base.tych")
 
 
 def test_a_picture_from_an_array(tmp_path, run):
