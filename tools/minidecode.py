@@ -66,6 +66,7 @@ class Image:
     """One decoded image: pixels (H, W) or (H, W, 2..4) uint8, and what travels with it.
 
     Of modes 3 and 4 there are no pixels, which only floats can give, but latents (channels, rows, columns).
+    `indexed` are the indices and the palette of one that says what they were (3.3).
     """
 
     pixels: npt.NDArray[np.uint8] | None
@@ -73,6 +74,7 @@ class Image:
     label: int | None = None
     attachments: dict[int, bytes] = field(default_factory=dict)
     latents: npt.NDArray[np.int32] | None = None
+    indexed: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]] | None = None
 
 
 # ---- Integers and bytes ---------------------------------------------------------------------------
@@ -289,7 +291,7 @@ class Decoder:
         else:
             pixels = decode_pca(fields.rest(), shapes, dictionary)
         for image in zip(pixels, keys, labels, attachments, strict=True):
-            self.images.append(Image(*image))
+            self.images.append(Image(*image, indexed=read_indices(image[3].get(9, b""), image[0])))
 
     def find(self, identity: bytes) -> bytes:
         """Return the dictionary whose id begins so."""
@@ -437,6 +439,100 @@ def read_attachments(fields: Fields, last: dict[int, bytes]) -> dict[int, bytes]
     if sum(map(len, items.values())) > MAX_METADATA:
         raise TooLarge("metadata of an image")
     return items
+
+
+# ---- Palette order (3.3) --------------------------------------------------------------------------
+
+
+def read_indices(
+    item: bytes, pixels: npt.NDArray[np.uint8]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]] | None:
+    """Return indices (H, W) and palette (n, 3 or 4) of decoded pixels, if their item of tag 9 says them."""
+    try:
+        return Order(item, pixels).read()
+    except (Invalid, zlib.error):
+        return None
+
+
+class Order:
+    """A palette order, and the colours of the image that it is of."""
+
+    def __init__(self, item: bytes, pixels: npt.NDArray[np.uint8]) -> None:
+        if pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
+            raise Invalid("no colours")
+        self.fields = Fields(item)
+        self.height, self.width, self.channels = pixels.shape
+        self.pixels = [tuple(map(int, color)) for color in pixels.reshape(-1, self.channels)]
+
+    def read(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        """Return indices and palette."""
+        n, flags = self.fields.u8() + 1, self.fields.u8()
+        if flags > 3:
+            raise Invalid("flags of a palette order")
+        palette: list[Any] = [None] * n
+        ranked: dict[Any, int] = {}
+        if flags & 2:
+            colors = sorted(set(self.pixels))
+            ranked = dict(zip(colors, self.read_ranks(len(colors), n), strict=True))
+            for color, entry in ranked.items():
+                palette[entry] = color
+        rest = [entry for entry in range(n) if palette[entry] is None]
+        values = list(self.inflate(len(rest) * self.channels))
+        planes = [values[c * len(rest) : (c + 1) * len(rest)] for c in range(self.channels)]
+        sums = [[value & 255 for value in accumulate(plane)] for plane in planes]
+        for entry, color in zip(rest, zip(*sums, strict=True), strict=True):
+            palette[entry] = color
+        entries = {color: [i for i in range(n) if palette[i] == color] for color in set(self.pixels)}
+        if not all(entries.values()):
+            raise Invalid("a colour that the palette has not")
+        if flags & 1:
+            several = [color for color in self.pixels if len(entries[color]) > 1]
+            said = iter(self.inflate(len(several)))
+            indices = [
+                entries[color][0] if len(entries[color]) == 1 else self.pick(entries[color], next(said))
+                for color in self.pixels
+            ]
+        else:
+            indices = [ranked.get(color, entries[color][0]) for color in self.pixels]
+        if self.fields.at < len(self.fields.data):
+            raise Invalid("bytes behind a palette order")
+        return (
+            np.array(indices, np.uint8).reshape(self.height, self.width),
+            np.array(palette, np.uint8).reshape(n, self.channels),
+        )
+
+    def read_ranks(self, k: int, n: int) -> list[int]:
+        """Return the entries of the image's colours."""
+        if k > n:
+            raise Invalid("more colours than entries")
+        count = math.factorial(n) // math.factorial(n - k)
+        number = int.from_bytes(self.fields.take(((count - 1).bit_length() + 7) // 8), "little")
+        if number >= count:
+            raise Invalid("a number of no order")
+        places = []
+        for j in range(k - 1, -1, -1):
+            number, place = divmod(number, n - j)
+            places.insert(0, place)
+        left = list(range(n))
+        return [left.pop(place) for place in places]
+
+    @staticmethod
+    def pick(entries: list[int], choice: int) -> int:
+        """Return an entry of a colour."""
+        if choice >= len(entries):
+            raise Invalid("a choice of no entry")
+        return entries[choice]
+
+    def inflate(self, size: int) -> bytes:
+        """Return the bytes of a deflate stream that begins here; none where there is nothing to tell."""
+        if size == 0:
+            return b""
+        inflater = zlib.decompressobj(-15)
+        data = inflater.decompress(self.fields.data[self.fields.at :], size + 1)
+        if len(data) != size or not inflater.eof:
+            raise Invalid("a deflate stream of another size")
+        self.fields.at = len(self.fields.data) - len(inflater.unused_data)
+        return data
 
 
 # ---- The k-means body (6) -------------------------------------------------------------------------

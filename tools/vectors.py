@@ -192,6 +192,8 @@ def attachments_of(words: dict[str, Any]) -> dict[int, bytes]:
         seconds = Fraction(words["duration"] / 1000).limit_denominator(65535)
         numbers = [seconds.numerator, seconds.denominator, *([words["loop"]] if "loop" in words else [])]
         items[8] = b"".join(map(varint, numbers))
+    if "palette_order" in words:
+        items[9] = words["palette_order"]
     return items
 
 
@@ -400,6 +402,8 @@ def good_vectors() -> Iterator[tuple[str, Callable[[], Good]]]:
             ],
         ),
     )
+    yield "palette-orders", palette_orders
+    yield "palette-orders-unsaid", unsaid_orders
     yield "concatenated", concatenated
     yield "appended", appended
     yield "ancillary", ancillary
@@ -407,6 +411,75 @@ def good_vectors() -> Iterator[tuple[str, Callable[[], Good]]]:
     yield from components_vectors()
     yield from spectral_vectors()
     yield from latents_vectors()
+
+
+def palette_orders() -> Good:
+    """Pictures that were indexed: ranked and listed, unused and equal entries, with alpha."""
+    random = np.random.default_rng(9)
+    few, many = random.integers(0, 256, (2, 256, 3)).astype(np.uint8)
+    soft = np.array([[9, 9, 9, 0], [9, 9, 9, 255], [0, 0, 0, 0], [9, 9, 9, 255], [1, 2, 3, 128]], np.uint8)
+    cases = [
+        (drawn(1, 6, 12, 12), few[:6]),  # ranked
+        (drawn(2, 6, 12, 12) + np.uint8(3), few[:20]),  # entries that no pixel has
+        (np.full((3, 3), 7, np.uint8), few[:8]),  # one colour
+        (drawn(3, 5, 12, 12), soft),  # equal entries, both used, and alpha
+        (drawn(4, 3, 12, 12) + np.uint8(2), soft),  # equal entries, the second used
+        (np.arange(256, dtype=np.uint8).reshape(16, 16), many),
+        (drawn(5, 7, 9, 9), np.full((7, 3), 5, np.uint8)),  # all entries are equal
+        *((drawn(6 + i, 40, 12, 12), many[:40]) for i in range(3)),  # listed, and twice again
+    ]
+    target = io.BytesIO()
+    with tp.Writer(target, lossless=True, n_colors=256) as writer:
+        for indices, colors in cases:
+            writer.write(indices, palette=colors)
+    with tp.Reader(data := target.getvalue()) as reader:
+        items = [attachments_of(reader.info(number)) for number in range(len(cases))]
+    images = [
+        minidecode.Image(colors[indices], attachments=item, indexed=(indices, colors))
+        for (indices, colors), item in zip(cases, items, strict=True)
+    ]
+    return Good("indexed pictures, with their indices and palettes", data, images)
+
+
+def unsaid_orders() -> Good:
+    """Palette orders that break a rule, each by one thing, and so say nothing; the first two are whole."""
+
+    def deflate(*data: int) -> bytes:
+        packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+        return packer.compress(bytes(data)) + packer.flush()
+
+    colors = np.array(sorted(palette(1, 4, 3)[:, :3].tolist()), np.uint8)
+    indices = drawn(3, 4, 8, 8)
+    n_firsts = int(np.count_nonzero(indices == 0))
+    first = tuple(map(int, colors[0]))
+    other, others = deflate(1, 2, 3), colors ^ np.uint8(1)
+    items = [
+        b"\x04\x02\x00" + other,  # four colours in order, and a fifth entry
+        b"\x04\x03\x00" + deflate(*first) + deflate(*[1] * n_firsts),  # as the first one again
+        *(b"", b"\x04", b"\x04\x02", b"\x04\x02\x00"),  # cut
+        b"\x04\x06\x00" + other,  # an unknown flag
+        b"\x04\x02\x78" + other,  # the 120th of 120 orders
+        b"\x02\x02\x00",  # three entries
+        *(b"\x04\x02\x00" + each for each in (deflate(1, 2), deflate(1, 2, 3, 4), b"\xff\xff", other[:-1])),
+        b"\x04\x02\x00" + other + b"\x00",  # a byte too many
+        b"\x03\x00" + deflate(*np.diff(others.T, axis=1, prepend=np.uint8(0)).ravel()),  # a colour is missing
+        *(
+            b"\x04\x03\x00" + deflate(*first) + each
+            for each in (b"", deflate(*[1] * (n_firsts - 1)), deflate(*[2] * n_firsts), deflate())
+        ),
+    ]
+    inner = written("", [colors[indices]] * len(items))
+    body = inner.data[32 + len(images_payload([(8, 8, 3)] * len(items), b"")) :]
+    said = b"".join(b"\x01\x09" + varint(len(item)) + item for item in items)
+    stream = header() + frame(IMAGES, images_payload([(8, 8, 3)] * len(items), body, said, 0x81))
+    both = (indices, np.insert(colors, 4, (1, 2, 3), axis=0))
+    again = (np.where(indices == 0, 4, indices).astype(np.uint8), np.insert(colors, 4, first, axis=0))
+    found = [both, again, *[None] * (len(items) - 2)]
+    images = [
+        minidecode.Image(colors[indices], attachments={9: item}, indexed=each)
+        for item, each in zip(items, found, strict=True)
+    ]
+    return Good("palette orders that break a rule, behind two that do not", stream, images)
 
 
 def lossy() -> Good:
@@ -1439,6 +1512,10 @@ def say(image: minidecode.Image) -> dict[str, Any]:
         said["key"] = image.key
     if image.label is not None:
         said["label"] = image.label
+    if image.indexed is not None:
+        indices, colors = image.indexed
+        said["indices"] = hashlib.sha256(indices.tobytes()).hexdigest()
+        said["palette"] = colors.tobytes().hex()
     if image.attachments:
         said["attachments"] = {str(tag): item.hex() for tag, item in sorted(image.attachments.items())}
     return said
@@ -1480,7 +1557,12 @@ def say_by_triptych(path: Path, expected: dict[str, Any]) -> list[dict[str, Any]
     with shelf_of(expected), tp.Reader(path, dictionary=book_files(expected)) as reader:
         for number, pixels in enumerate(reader):
             info = reader.info(number)
-            image = minidecode.Image(pixels, info.get("key"), info.get("label"), attachments_of(info))
+            indexed = None
+            if "palette_order" in info:
+                with contextlib.suppress(tp.NotIndexed):
+                    indexed = tuple(reader.read_indexed(number))
+            said_of = (info.get("key"), info.get("label"), attachments_of(info))
+            image = minidecode.Image(pixels, *said_of, indexed=indexed)
             said.append(say(image))
     return said
 

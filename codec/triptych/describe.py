@@ -17,8 +17,9 @@ def describe_images(item: Item, first_image: int, shelf: Shelf) -> list[dict[str
     Always there: `number`, `shape` (as `decode` gives it), `color` (L, LA, RGB, RGBA, or how many
     bands), `mode`, `frame`, `offset` and `frame_bytes` (of the whole frame), `bytes` (an equal share of
     these, to a tenth). Where the image has them: `key`, `label`, `metadata`, `exif`, `xmp`, `icc_profile`,
-    `dpi`, `text`, `colorimetry`, `duration`, `loop`, `dictionary` (its id). Then what the mode adds; of
-    k-means, `psnr` in dB (None: exact) is the image's own, of PCA that of all images of its frame together.
+    `dpi`, `text`, `colorimetry`, `duration`, `loop`, `palette_order` (for `Reader.read_indexed`),
+    `dictionary` (its id). Then what the mode adds; of k-means, `psnr` in dB (None: exact) is the image's
+    own, of PCA that of all images of its frame together.
     """
     assert item.images is not None
     mode = get_mode(item.images.mode)

@@ -191,3 +191,7 @@ class NotSeekable(TriptychError, io.UnsupportedOperation, TypeError):
 
 class NotOneImage(TriptychError, ValueError):
     """`decode` gives one image, and the stream holds none or many: use `Reader`."""
+
+
+class NotIndexed(TriptychError, ValueError):
+    """Indices were asked for of an image that was not indexed, or is not kept exactly."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -11,13 +13,17 @@ from triptych.dictionary import Dictionary
 from triptych.errors import InvalidImage, LimitExceeded, TargetUnreachable, TooManyColors, TriptychError
 from triptych.framing import INDEX_END
 from triptych.images import Pixels, Shape
+from triptych.limits import Limits
+from triptych.metadata import TAGS
 from triptych.modes.auto import Choice
 from triptych.modes.base import Mode
 from triptych.modes.registry import get_mode
 from triptych.options import Options
+from triptych.paletteorder import PaletteOrder
 from triptych.payload import Entry, build_prefix
 from triptych.psnr import psnr_of, squared_error
 
+_PALETTE_ORDER = TAGS["palette_order"]
 OF_IMAGES = (InvalidImage, LimitExceeded, TargetUnreachable, TooManyColors)
 """Errors that concern some images, and leave others alone."""
 
@@ -29,6 +35,7 @@ class Batch:
     choice: Choice | None = None
     entries: list[Entry] = field(default_factory=list)
     pixels: list[Pixels] = field(default_factory=list)
+    orders: list[PaletteOrder | None] = field(default_factory=list)
     nbytes: int = 0
     room: int = 0
     """Images that the frame may hold: the least that any of its images wants."""
@@ -43,13 +50,38 @@ class Batch:
         fits = min(room, self.room) > len(self.entries) and self.nbytes + shape.nbytes <= max_bytes
         return not self.entries or (fits and choice is self.choice)
 
-    def add(self, choice: Choice, entry: Entry, pixels: Pixels, room: int) -> None:
-        """Add an image."""
+    def add(
+        self, choice: Choice, entry: Entry, pixels: Pixels, room: int, order: PaletteOrder | None = None
+    ) -> None:
+        """Add an image, with its palette if it was indexed."""
         self.choice = choice
         self.room = min(self.room, room) if self.entries else room
         self.entries.append(entry)
         self.pixels.append(pixels)
+        self.orders.append(order)
         self.nbytes += pixels.nbytes
+
+    def complete_entries(self, limits: Limits) -> list[Entry]:
+        """Give the entries with the orders of palettes, each in the form that suits all of them."""
+        palettes = Counter(order.palette for order in self.orders if order is not None)
+        return [
+            entry if order is None else _attach(entry, order, palettes[order.palette] > 1, limits)
+            for entry, order in zip(self.entries, self.orders, strict=True)
+        ]
+
+
+def _attach(entry: Entry, order: PaletteOrder, is_repeated: bool, limits: Limits) -> Entry:
+    data = order.attachment(is_repeated=is_repeated)
+    nbytes = len(data) + sum(map(len, entry.attachments.values()))
+    if nbytes > limits.metadata_bytes:
+        warnings.warn(
+            f"the indices of an image are left out, and its colours kept: with them it has {nbytes:,} bytes "
+            f"of metadata, and Limits.metadata_bytes allows {limits.metadata_bytes:,}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return entry
+    return entry._replace(attachments=entry.attachments | {_PALETTE_ORDER: data})
 
 
 class Job(NamedTuple):
@@ -121,15 +153,24 @@ def _pick(job: Job, numbers: list[int]) -> Job:
 def _encode(job: Job) -> Encoded:
     mode, limits = get_mode(job.mode), job.options.limits
     body = mode.encode_frame(job.images, job.options, job.dictionary)
+    is_indexed = any(_PALETTE_ORDER in entry.attachments for entry in job.entries)
+    psnrs = _measure(job, mode, body) if job.is_measured or is_indexed else []
+    entries = list(map(_without_order, job.entries, psnrs)) if is_indexed else job.entries
     # Zero bytes keep very flat images within the pixels that a reader accepts for each byte.
-    n_pixels = sum(entry.shape.pixels for entry in job.entries)
-    payload = build_prefix(mode.code, job.entries, job.inline_id) + body
-    payload = payload.ljust(limits.least_payload(n_pixels, len(job.entries)), b"\0")
+    n_pixels = sum(entry.shape.pixels for entry in entries)
+    payload = build_prefix(mode.code, entries, job.inline_id) + body
+    payload = payload.ljust(limits.least_payload(n_pixels, len(entries)), b"\0")
     if payload.endswith(INDEX_END):  # a picture may have been made for that
         payload += b"\0"
     limits.check("payload_bytes", len(payload))
-    psnrs = _measure(job, mode, body) if job.is_measured else []
-    return Encoded(job.slot, payload, [entry.key for entry in job.entries], job.mode, psnrs)
+    keys = [entry.key for entry in entries]
+    return Encoded(job.slot, payload, keys, job.mode, psnrs if job.is_measured else [])
+
+
+def _without_order(entry: Entry, psnr: float | None) -> Entry:
+    """Take the order of its palette from an image that is not exact."""
+    kept = {tag: data for tag, data in entry.attachments.items() if tag != _PALETTE_ORDER or psnr is None}
+    return entry._replace(attachments=kept)
 
 
 def _measure(job: Job, mode: Mode, body: bytes) -> list[float | None]:

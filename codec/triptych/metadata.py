@@ -20,7 +20,7 @@ from triptych.varint import build_varint, parse_varint
 
 TAGS = {
     **{"exif": 1, "xmp": 2, "icc_profile": 3, "metadata": 4, "dpi": 5},
-    **{"text": 6, "colorimetry": 7, "duration": 8},
+    **{"text": 6, "colorimetry": 7, "duration": 8, "palette_order": 9},
 }
 JSON_TAG = TAGS["metadata"]
 MAX_ATTACHMENTS = 16

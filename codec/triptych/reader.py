@@ -24,6 +24,7 @@ from triptych.errors import (
     FormatError,
     InvalidOption,
     KeyMissing,
+    NotIndexed,
     NotOneImage,
     ReaderClosed,
     UnsupportedFeature,
@@ -32,7 +33,9 @@ from triptych.forking import renew_after_fork
 from triptych.framing import Damage
 from triptych.images import Pixels, drop_grey_axis
 from triptych.limits import Limits
+from triptych.metadata import TAGS
 from triptych.modes.base import OpenFrame
+from triptych.paletteorder import IndexedPicture, find_indices
 from triptych.parallel import ordered_map
 from triptych.placing import NewPlaces, PlacesIn, place_one
 from triptych.scan import Item, check_shown, decode_all, decode_item, open_item, scan
@@ -337,6 +340,42 @@ class Reader:
                 for at, pixels in zip(ats, shown, strict=True):
                     result[at] = drop_grey_axis(pixels)
         return result if out is None else out
+
+    def read_indexed(self, index: SupportsIndex | str) -> IndexedPicture:
+        """Give an image as it was indexed: (indices, palette), for masks, tiles and sprites.
+
+        Returns
+        -------
+        indices : ndarray of uint8, (height, width)
+        palette : ndarray of uint8, (n, 3) or (n, 4)
+            RGB or RGBA, in the order that the source had, with the entries that no pixel has.
+
+        Raises
+        ------
+        NotIndexed
+            The source had no palette, or the image is not kept exactly; `info` then has no "palette_order".
+
+        Examples
+        --------
+        >>> import triptych as tp
+        >>> mask = np.array([[0, 2], [2, 2]], np.uint8)
+        >>> data = tp.encode(mask, palette=[[0, 0, 0], [255, 0, 0], [0, 0, 255]])
+        >>> indices, palette = tp.Reader(data).read_indexed(0)
+        >>> indices.tolist(), len(palette)
+        ([[0, 2], [2, 2]], 3)
+        """
+        number = self._resolve(index)
+        frame, image = self._get_table().frame_of(number)
+        images = self._cache.get(frame, self._get_table().read).item.images
+        assert images is not None
+        order = images.entry(image).attachments.get(TAGS["palette_order"])
+        found = None if order is None else find_indices(order, self[number])
+        if found is None:
+            raise NotIndexed(
+                f"image {number} comes with no palette of its own, or what is attached does not fit it; "
+                "its colours are there: reader[...]"
+            )
+        return found
 
     def _read_ahead(self, wanted: list[Wanted]) -> Iterator[Wanted]:
         """Give what is wanted, frame by frame; the frames of a remote source are read together."""

@@ -34,6 +34,7 @@ from triptych.metadata import build_json, make_attachments
 from triptych.modes.auto import Choice, Chooser
 from triptych.modes.registry import get_mode
 from triptych.options import explain_options, make_options
+from triptych.paletteorder import IndexedPicture, as_indexed, indexed_of_pillow, order_palette
 from triptych.parallel import OrderedPool
 from triptych.part import PartWriter
 from triptych.payload import Entry, build_prefix, check_key, check_label
@@ -66,6 +67,7 @@ def encode(
     colorimetry: Mapping[str, Any] | None = None,
     duration: float | None = None,
     loop: int | None = None,
+    palette: Any = None,
     **options: Unpack[EncodeOptions],
 ) -> bytes:
     """Encode one image as a complete stream.
@@ -76,7 +78,7 @@ def encode(
         uint8 (height, width) or (height, width, channels), or a Pillow image: see `Writer.write`.
     dictionary : Dictionary, path, id or name
         As in `Writer`.
-    key, label, metadata, exif, xmp, icc_profile, dpi, text, colorimetry, duration, loop
+    key, label, metadata, exif, xmp, icc_profile, dpi, text, colorimetry, duration, loop, palette
         As in `Writer.write`.
     **options
         Those of `triptych.options.Options`:
@@ -102,6 +104,7 @@ def encode(
             colorimetry=colorimetry,
             duration=duration,
             loop=loop,
+            palette=palette,
         )
     return target.getvalue()
 
@@ -208,6 +211,7 @@ class Writer:
         colorimetry: Mapping[str, Any] | None = None,
         duration: float | None = None,
         loop: int | None = None,
+        palette: Any = None,
     ) -> None:
         """Add an image.
 
@@ -239,6 +243,10 @@ class Writer:
         loop : int
             Of the first frame of an animation: how often all of it is played, 0 for ever. The images after
             it that have a duration and no loop are its further frames.
+        palette : array of uint8, (n, 3) or (n, 4)
+            RGB or RGBA of up to 256 entries, where the image is indices into them, uint8 (height, width).
+            Its colours are encoded, and where they are kept exactly, `Reader.read_indexed` gives indices and
+            palette back. Of a Pillow image of mode P it need not be given.
 
         Raises
         ------
@@ -248,7 +256,8 @@ class Writer:
         self._check_open()
         if is_pillow(image) and (bits := source_bits(image)) > 8:
             self._tell_of_depth(bits)
-        pixels = np.array(as_pixels(image))
+        indexed = _find_indexed(image, palette)
+        pixels = np.array(as_pixels(image)) if indexed is None else indexed.pixels
         shape = Shape(*pixels.shape)
         self._limits.check("pixels_per_image", shape.pixels)
         self._limits.check("decoded_bytes", shape.nbytes)
@@ -263,7 +272,7 @@ class Writer:
         full = None
         if not self._batch.takes(choice, shape, room, self._limits.decoded_bytes):
             full, self._batch = self._batch, Batch()
-        self._batch.add(choice, entry, pixels, room)
+        self._batch.add(choice, entry, pixels, room, None if indexed is None else order_palette(indexed))
         if full is None and self._batch.is_full and not self._may_be_only_frame():
             full, self._batch = self._batch, Batch()
         if full is not None:
@@ -395,6 +404,7 @@ class Writer:
         """Start encoding images as one frame, and write a frame that is due."""
         slot, inline_id = 0, b""
         assert batch.choice is not None
+        entries = batch.complete_entries(self._limits)
         mode, options, dictionary = batch.choice.mode, batch.choice.options, batch.choice.dictionary
         if dictionary is not None:
             embed = self._embeds(dictionary)
@@ -405,7 +415,7 @@ class Writer:
                 reference = dictionary if embed else bytes.fromhex(dictionary.id)
                 slot = self._guarded(self._part.bind, reference)
         if options.target_size is not None:
-            prefix = build_prefix(mode.code, batch.entries, inline_id)
+            prefix = build_prefix(mode.code, entries, inline_id)
             around = HEADER_LEN + len(prefix) + (self._part.size - self._begin if self._is_first else 0)
             if options.target_size <= around:
                 error = TargetUnreachable(
@@ -413,13 +423,13 @@ class Writer:
                     f"{options.target_size:,} is too small",
                     options=("target_size",),
                 )
-                self._put(Outcome(None, [Lost([entry.key for entry in batch.entries], error)]))
+                self._put(Outcome(None, [Lost([entry.key for entry in entries], error)]))
                 self._raise_lost()
                 return
             options = dataclasses.replace(options, target_size=options.target_size - around)
         self._is_first = False
         is_measured = self._on_encoded is not None
-        job = Job(mode.name, batch.entries, batch.pixels, options, dictionary, inline_id, slot, is_measured)
+        job = Job(mode.name, entries, batch.pixels, options, dictionary, inline_id, slot, is_measured)
         for outcome in self._pool.submit(encode_frame, job):
             self._put(outcome)
         self._raise_lost()
@@ -455,3 +465,10 @@ class Writer:
             if named:
                 error.add_note(f"of the image {named}")
             raise error
+
+
+def _find_indexed(image: Any, palette: Any) -> IndexedPicture | None:
+    """Give an image as indices into a palette, if it is one."""
+    if palette is not None:
+        return as_indexed(image, palette)
+    return indexed_of_pillow(image) if is_pillow(image) else None

@@ -77,7 +77,9 @@ def test_comments_are_text_without_a_keyword(tmp_path, run, name):
     run("encode", tmp_path / f"a.{name}", "-o", tmp_path / "a.tych")
     assert info_of(tmp_path / "a.tych")["text"] == {"Comment": "höi"}
     for other in ("png", "jpg", "gif", "jp2"):
-        assert run("decode", tmp_path / "a.tych", "-o", tmp_path / f"b.{other}").stderr == ""
+        said = run("decode", tmp_path / "a.tych", "-o", tmp_path / f"b.{other}").stderr
+        has_palette = name == "gif" and other in ("jpg", "jp2")  # files of GIF do
+        assert said.count("\n") == said.count("the order of its palette is left out") == has_palette
         with Image.open(tmp_path / f"b.{other}") as back:
             assert back.info.get("comment", back.info.get("Comment")) in ("höi", "höi".encode())
     done = run("decode", tmp_path / "a.tych", "-o", tmp_path / "b.webp")

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import triptych as tp
 import triptych.pillow
+import vectors
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile, ImageSequence, PngImagePlugin, UnidentifiedImageError
@@ -67,30 +68,19 @@ def test_any_small_image(pixels):
         np.testing.assert_array_equal(np.asarray(opened), pixels)
 
 
-@pytest.mark.parametrize("mode", ["1", "P"])
-def test_modes_that_open_as_others(mode):
-    image = picture(mode)
+def test_bilevel_images_open_as_grey():
+    image = picture("1")
     with Image.open(saved(image)) as opened:
-        expected = "L" if mode == "1" else "RGB"
-        assert opened.mode == expected
-        assert opened.tobytes() == image.convert(expected).tobytes()
-
-
-def test_a_palette_with_transparency_is_exact():
-    image = picture("P")
-    with Image.open(saved(image, lossless=True)) as opened:
-        assert opened.mode == "RGB"
-    image.info["transparency"] = 3
-    with Image.open(saved(image, lossless=True)) as opened:
-        assert opened.mode == "RGBA"
-        assert opened.tobytes() == image.convert("RGBA").tobytes()
+        assert opened.mode == "L"
+        assert opened.tobytes() == image.convert("L").tobytes()
 
 
 def test_a_full_palette_is_exact():
     image = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16), "P")
     image.putpalette(np.random.default_rng(0).integers(0, 256, 768, np.uint8).tobytes())
     with Image.open(saved(image)) as opened:
-        assert opened.tobytes() == image.convert("RGB").tobytes()
+        assert opened.tobytes() == image.tobytes()
+        assert opened.convert("RGB").tobytes() == image.convert("RGB").tobytes()
 
 
 def test_modes_that_are_not_written(tmp_path):
@@ -421,3 +411,58 @@ def test_premultiplied_alpha(mode, expected):
     with Image.open(saved(image)) as opened:
         assert opened.mode == expected
         assert opened.tobytes() == image.convert(expected).tobytes()
+
+
+def indexed_image(transparency=None):
+    image = Image.fromarray(np.array([[0, 3], [4, 3], [1, 1]], np.uint8))
+    image.putpalette(bytes(range(30, 45)))
+    if transparency is not None:
+        image.info["transparency"] = transparency
+    return image
+
+
+@pytest.mark.parametrize("transparency", [None, 3, b"\xff\x07\x00\x80\xff"])
+def test_indexed_images_are_indexed_again(transparency):
+    image = indexed_image(transparency)
+    image.save(file := io.BytesIO(), "TRIPTYCH")
+    back = Image.open(file)
+    assert back.mode == "P"
+    assert back.has_transparency_data == (transparency is not None)  # before a pixel is decoded
+    assert np.array_equal(back, image)
+    assert back.getpalette() == image.getpalette()
+    assert back.info.get("transparency") == transparency
+    back.save(png := io.BytesIO(), "PNG")
+    back.save(again := io.BytesIO(), "TRIPTYCH")
+    assert again.getvalue() == file.getvalue()
+    for each in (Image.open(png), Image.open(again), back.copy(), pickle.loads(pickle.dumps(back))):
+        assert each.mode == "P"
+        assert np.array_equal(each.convert("RGBA"), image.convert("RGBA"))
+
+
+def test_frames_of_all_kinds():
+    frames = [indexed_image(), Image.new("RGB", (2, 3), "teal"), indexed_image(3), Image.new("L", (2, 3), 7)]
+    frames[0].save(file := io.BytesIO(), "TRIPTYCH", save_all=True, append_images=frames[1:])
+    back = Image.open(file)
+    for order in ((0, 1, 2, 3), (2, 1, 3, 0)):
+        for number in order:
+            back.seek(number)
+            assert back.mode == frames[number].mode
+            assert back.info.get("transparency") is None
+            assert np.array_equal(back.convert("RGBA"), frames[number].convert("RGBA"))
+            assert back.mode == frames[number].mode
+            assert back.info.get("transparency") == frames[number].info.get("transparency")
+
+
+def test_what_belies_its_palette_is_shown_in_colors(monkeypatch):
+    image = indexed_image()
+    monkeypatch.setattr("triptych.jobs.PaletteOrder.attachment", lambda self, is_repeated: b"\x04\x02\xff")
+    image.save(file := io.BytesIO(), "TRIPTYCH")
+    back = Image.open(file)
+    assert back.mode == "P"
+    assert np.array_equal(back.convert("RGB"), image.convert("RGB"))
+    many = np.arange(900, dtype=np.uint16).astype(np.uint8).reshape(15, 20, 3)
+    many[:, :, 1] = np.arange(15)[:, None]
+    payload = tp.encode(many, mode="pca")[32:]  # an id, a byte, a number and a shape, then the body
+    payload = payload[:16] + bytes([payload[16] | 0x80]) + payload[17:20] + b"\1\x09\2\0\0" + payload[20:]
+    with pytest.raises(OSError, match="more than 256 colours says it was indexed"):
+        Image.open(io.BytesIO(vectors.header() + vectors.frame(vectors.IMAGES, payload, 255))).load()

@@ -268,8 +268,10 @@ class Collection:
             self.failures.notes.add(each.name, "lies beside the folders of classes, and gets no label")
         if self.summary is not None:  # before it may be written
             self.summary.add_input(each, is_changed=bool(picture.changes))
+        image, palette = picture.indexed or (picture.pixels, None)
+        key = each.key or None
         try:
-            writer.write(picture.pixels, key=each.key or None, label=label, **metadata, **picture.timing)
+            writer.write(image, key, label, palette=palette, **metadata, **picture.timing)
         except OF_IMAGES as error:
             self.failures.add(each.name, error)
         except DictionaryMismatch as error:

@@ -116,6 +116,7 @@ def _recode(item: Item, picked: Sequence[int], shelf: Shelf, limits: Limits) -> 
     from triptych.dictionary import Dictionary
     from triptych.metadata import name_attachments
     from triptych.modes.registry import get_mode
+    from triptych.paletteorder import find_indices
     from triptych.scan import decode_item
     from triptych.writer import Writer
 
@@ -136,5 +137,8 @@ def _recode(item: Item, picked: Sequence[int], shelf: Shelf, limits: Limits) -> 
         for number in picked:
             entry = images.entry(number)
             attachments = name_attachments(entry.attachments)
-            writer.write(pixels[number - picked[0]], entry.key, entry.label, **attachments)
+            image, palette = pixels[number - picked[0]], None
+            if indexed := find_indices(attachments.pop("palette_order", b""), image):
+                image, palette = indexed
+            writer.write(image, entry.key, entry.label, palette=palette, **attachments)
     return buffer.getvalue()

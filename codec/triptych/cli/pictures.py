@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from triptych.interop.animation import Timing
     from triptych.interop.conversion import Change, Facts
     from triptych.interop.pictures import Metadata
+    from triptych.paletteorder import IndexedPicture
 
 STDIN = "-"
 UNREADABLE = (EncodeError, LimitExceeded, OSError, MemoryError)
@@ -55,6 +56,8 @@ class Picture(NamedTuple):
     changes: tuple[Change, ...] = ()
     timing: Timing = {}  # noqa: RUF012  # nothing writes into it
     frame: int = 0
+    indexed: IndexedPicture | None = None
+    """The same with its palette, where the file has one and metadata are wanted."""
 
 
 def read_picture(path: str, limits: Limits, reading: Reading = AS_GIVEN) -> Picture:
@@ -128,13 +131,15 @@ def _take(
     from triptych.interop.conversion import convert
     from triptych.interop.orientation import read_orientation, set_upright, turn
     from triptych.interop.pictures import read_metadata
+    from triptych.paletteorder import indexed_of_pillow
 
     plain, changes = convert(image, facts)
     if reading.exact and changes:
         raise InvalidImage(
             f"--lossless: {changes[0].text}; without --lossless the picture is stored so, and a line says it"
         )
-    pixels = as_pixels(plain)
+    indexed = indexed_of_pillow(plain) if reading.metadata else None
+    pixels = as_pixels(plain) if indexed is None else indexed.pixels
     said = read_metadata(image, texts)
     kept: Metadata = {}
     if reading.metadata:
@@ -146,7 +151,9 @@ def _take(
     orientation = read_orientation(said)
     if read_orientation(kept) != orientation:
         pixels, kept = turn(pixels, orientation), cast("Metadata", set_upright(kept))
-    return Picture(pixels, kept, changes=tuple(changes))
+        if indexed is not None:
+            indexed = indexed._replace(indices=turn(indexed.indices, orientation))
+    return Picture(pixels, kept, changes=tuple(changes), indexed=indexed)
 
 
 def _read_texts(image: Image.Image, limits: Limits) -> dict[str, Any]:

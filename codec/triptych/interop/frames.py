@@ -6,7 +6,7 @@ that are transparent or not, and times in hundredths of a second.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -16,11 +16,19 @@ from PIL import Image
 
 from triptych.errors import InvalidImage
 from triptych.images import Pixels
+from triptych.paletteorder import IndexedPicture, set_palette
 
 ANIMATED = ("GIF", "PNG", "WEBP")
 """Formats that hold animations with their times."""
 PAGED = ("TIFF", "ICO")
 """Formats that hold several pictures: pages, or sizes."""
+_PALETTED: dict[str, Callable[[int | bytes | None], bool]] = {
+    "PNG": lambda transparency: True,
+    "GIF": lambda transparency: not isinstance(transparency, bytes),
+    **dict.fromkeys(("BMP", "DIB", "TIFF"), lambda transparency: transparency is None),
+}
+"""Formats with palettes of up to 256 colours in any order, and whether they have these transparent ones: an
+entry, or the alpha of each."""
 _NO_ALPHA = ("BMP", "DIB", "PPM")
 """Formats that Pillow writes all channels into, and most programs read three of."""
 _MAX_ICON = 256
@@ -41,7 +49,12 @@ class Ready(NamedTuple):
     changes: list[str]
 
 
-def prepare_frames(frames: Sequence[Pixels], infos: Sequence[Mapping[str, Any]], format_name: str) -> Ready:
+def prepare_frames(
+    frames: Sequence[Pixels],
+    infos: Sequence[Mapping[str, Any]],
+    format_name: str,
+    indexed: Sequence[IndexedPicture | None] = (),
+) -> Ready:
     """Bring a picture, pages, or the frames of an animation, to what a format holds.
 
     Parameters
@@ -52,25 +65,34 @@ def prepare_frames(frames: Sequence[Pixels], infos: Sequence[Mapping[str, Any]],
         What `Reader.info` says of each.
     format_name : str
         Any of Pillow's for a picture, one of `ANIMATED` or `PAGED` for several.
+    indexed : sequence of IndexedPicture or None
+        The same with their palettes, of those that have one: a picture or page keeps it where the format has
+        such palettes.
 
     Raises
     ------
     InvalidImage
         Frames of several sizes; what no icon is.
     """
+    kept = [_with_palette(each, format_name) for each in indexed] or [None] * len(frames)
+    is_lost = kept.count(None) > list(indexed or kept).count(None)
+    changes = [f"the order of its palette is left out, which {format_name} does not hold"] * is_lost
     if format_name in PAGED:
-        pages = [Image.fromarray(frame) for frame in frames]
+        pages = [image or Image.fromarray(frame) for frame, image in zip(frames, kept, strict=True)]
         options: dict[str, Any] = {"append_images": pages[1:]}
         if format_name == "ICO":
-            return Ready(pages, options | {"sizes": _sizes_of_icon(pages)}, [])
-        return Ready(pages, options | {"save_all": True}, [])
+            return Ready(pages, options | {"sizes": _sizes_of_icon(pages)}, changes)
+        return Ready(pages, options | {"save_all": True}, changes)
+    if len(frames) == 1 and kept[0] is not None:
+        return Ready([kept[0]], {"optimize": False} if format_name == "GIF" else {}, [])
+    changes *= len(frames) == 1  # frames of an animation have other palettes as it is
     if len({frame.shape[:2] for frame in frames}) > 1:
         raise InvalidImage(f"frames of several sizes make no {format_name}")
     if format_name == "GIF":
-        images, changes = _indexed(frames)
+        images, reduced = _indexed(frames)
+        changes += reduced
     else:
         images = [Image.fromarray(frame) for frame in _alike(frames)]
-        changes = []
     if format_name in _NO_ALPHA and any(_has_holes(frame) for frame in frames):
         changes.append(f"transparency is left out, which {format_name} does not hold")
     if len(frames) == 1:
@@ -95,6 +117,15 @@ def prepare_frames(frames: Sequence[Pixels], infos: Sequence[Mapping[str, Any]],
         # what is restored is that, also where a frame has no hole itself and Pillow would tidy it away.
         options |= {"disposal": _GIF_RESTORES, "optimize": False}
     return Ready(images, options, changes)
+
+
+def _with_palette(picture: IndexedPicture | None, format_name: str) -> Image.Image | None:
+    """Give a picture of mode P, if it is indexed and a format has such palettes."""
+    if picture is None or format_name not in _PALETTED:
+        return None
+    image = Image.fromarray(picture.indices)
+    set_palette(image, picture.palette)
+    return image if _PALETTED[format_name](image.info.get("transparency")) else None
 
 
 def _has_holes(frame: Pixels) -> bool:

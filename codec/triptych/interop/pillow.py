@@ -16,16 +16,17 @@ from collections.abc import Generator, Iterable
 from contextlib import closing
 from typing import IO, Any, Literal
 
-from PIL import Image, ImageFile, ImageSequence
+from PIL import Image, ImageFile, ImagePalette, ImageSequence
 
 from triptych.errors import FormatError, NotTriptych, TriptychError
 from triptych.framing import SIGNATURE
-from triptych.images import MODES
+from triptych.images import MODES, Pixels
 from triptych.interop.animation import Timing, time_frames
 from triptych.interop.pictures import LABELS, fit_metadata, pillow_metadata, read_metadata
 from triptych.limits import DEFAULT
 from triptych.metadata import TAGS, name_attachments
 from triptych.options import OPTION_NAMES, make_options
+from triptych.paletteorder import find_indices, index_colors, set_palette
 from triptych.payload import ImagesPayload
 from triptych.reader import Reader
 from triptych.scalars import plain_scalar
@@ -117,6 +118,12 @@ class TriptychImageFile(ImageFile.ImageFile):
         self._frame = frame
         self._size = (entry.shape.width, entry.shape.height)
         self._mode = MODES[entry.shape.channels - 1]
+        self._order = entry.attachments.get(TAGS["palette_order"], b"")
+        self.palette = None
+        if self._order and self._mode in ("RGB", "RGBA"):
+            # What it holds is known with the pixels; that it has alpha, now.
+            self.palette = ImagePalette.ImagePalette(self._mode)
+            self._mode = "P"
         named = name_attachments(entry.attachments)
         known = {"key": entry.key, "label": entry.label, "metadata": named.get("metadata")}
         info: dict[str | tuple[int, int], Any] = {}
@@ -187,7 +194,7 @@ class TriptychImageFile(ImageFile.ImageFile):
                 pixels = self._reader[self._frame]
             except TriptychError as error:
                 raise OSError(f"broken Triptych stream: {error}") from error
-            self.im = Image.frombytes(self.mode, self.size, pixels.tobytes()).im
+            self._take(pixels)
             self.readonly = 0
             self._loaded = self._frame
             if not self.is_animated:
@@ -195,6 +202,19 @@ class TriptychImageFile(ImageFile.ImageFile):
                     self.fp.close()
                 self.fp = None
         return super().load()
+
+    def _take(self, pixels: Pixels) -> None:
+        if self.mode != "P":
+            self.im = Image.fromarray(pixels).im
+            return
+        # Where what is attached says nothing the mode has been told, and any palette serves.
+        indexed = find_indices(self._order, pixels) or index_colors(pixels)
+        if indexed is None:
+            raise OSError("an image of more than 256 colours says it was indexed: use triptych.Reader")
+        shown = Image.fromarray(indexed.indices)
+        set_palette(shown, indexed.palette)
+        self.im, self.palette = shown.im, shown.palette
+        self.info |= {name: value for name, value in shown.info.items() if name == "transparency"}
 
     def verify(self) -> None:
         """Check all checksums of the stream."""

@@ -18,6 +18,7 @@ from triptych.images import Pixels
 from triptych.interop.frames import prepare_frames
 from triptych.interop.orientation import read_orientation, set_upright, turn
 from triptych.interop.pictures import COMMENT, LABELS, PNG_XMP, comment_of, pillow_metadata
+from triptych.paletteorder import IndexedPicture, find_indices
 
 _COMMON = frozenset(("exif", "xmp", "icc_profile", "dpi"))
 _HOLDS = {
@@ -73,12 +74,20 @@ def build_file(
     """
     says = [{name: info[name] for name in LABELS if name in info} for info in infos]
     orientations = [read_orientation(said) for said in says]
+    orders = [info.get("palette_order", b"") if metadata else b"" for info in infos]
+    every_indexed = [find_indices(*each) for each in zip(orders, images, strict=True)]
     kept = _kept(says[0], format_name) if metadata else {}
 
-    def save(images: Sequence[Pixels], kept: Mapping[str, Any]) -> tuple[bytes, list[str]]:
+    def save(
+        images: Sequence[Pixels], indexed: Sequence[IndexedPicture | None], kept: Mapping[str, Any]
+    ) -> tuple[bytes, list[str]]:
         if {read_orientation(kept)} != set(orientations):
             images, kept = list(map(turn, images, orientations)), set_upright(kept)
-        ready = prepare_frames(images, infos[: len(images)], format_name)
+            indexed = [
+                each and each._replace(indices=turn(each.indices, orientation))
+                for each, orientation in zip(indexed, orientations, strict=False)
+            ]
+        ready = prepare_frames(images, infos[: len(images)], format_name, indexed)
         every = _save_options(format_name, kept) | dict(options) | ready.options
         buffer = io.BytesIO()
         ready.images[0].save(buffer, format_name, **every)
@@ -86,19 +95,19 @@ def build_file(
 
     def is_writable(name: str) -> bool:
         try:
-            save([images[0][:1, :1]], {name: kept[name]})
+            save([images[0][:1, :1]], [None], {name: kept[name]})
         except Exception:
             return False
         return True
 
     try:
-        data, changes = save(images, kept)
+        data, changes = save(images, every_indexed, kept)
     except (OSError, MemoryError, InvalidImage):
         raise
     except Exception as error:  # Pillow parses some metadata, and raises anything where it is damaged
         kept = {name: value for name, value in kept.items() if is_writable(name)}
         try:
-            data, changes = save(images, kept)
+            data, changes = save(images, every_indexed, kept)
         except Exception:
             text = " ".join(str(error).split()) or type(error).__name__
             raise InvalidImage(f"cannot be written as {format_name}: {text}") from error
@@ -110,7 +119,8 @@ def build_array(pixels: Pixels, info: Mapping[str, Any]) -> File:
     """Return a file of numpy, as `build_file` does; it holds pixels alone."""
     buffer = io.BytesIO()
     np.save(buffer, turn(pixels, read_orientation(info)))
-    return File(buffer.getvalue(), [LABELS[name] for name in LABELS if name in info], [])
+    left_out = [LABELS[name] for name in LABELS if name in info]
+    return File(buffer.getvalue(), left_out + ["its palette"] * ("palette_order" in info), [])
 
 
 def _kept(said: Mapping[str, Any], format_name: str) -> dict[str, Any]:
