@@ -150,6 +150,21 @@ def is_pillow(image: Any) -> bool:
     return pillow is not None and isinstance(image, pillow.Image)
 
 
+def check_pillow_mode(mode: str) -> None:
+    """Refuse a mode of Pillow that has other values than grey or RGB of 8 bits, with the way out."""
+    if mode in ("1", "La", "P", "PA", "RGBa", *MODES):
+        return
+    if mode in ("I", "F") or mode.startswith("I;"):
+        raise InvalidImage(
+            f"Pillow images of mode {mode} are not encoded; scale the values of numpy.asarray(image) from "
+            "their range to 0..255, and give them as uint8 (Pillow's convert would clip them)"
+        )
+    raise InvalidImage(
+        f"Pillow images of mode {mode} are not encoded; use image.convert('RGB') or another "
+        f"of {', '.join(MODES)}"
+    )
+
+
 def _as_array(image: Any) -> npt.NDArray[Any]:
     if isinstance(image, np.ndarray):
         return image
@@ -170,19 +185,10 @@ def _as_array(image: Any) -> npt.NDArray[Any]:
 def _plain_pillow(image: Any) -> Any:
     """Give a Pillow image in one of MODES; the transparency that its mode or a colour key says is kept."""
     mode = image.mode
-    if mode == "I" or mode == "F" or mode.startswith("I;"):
-        raise InvalidImage(
-            f"Pillow images of mode {mode} are not encoded; scale the values of numpy.asarray(image) from "
-            "their range to 0..255, and give them as uint8 (Pillow's convert would clip them)"
-        )
+    check_pillow_mode(mode)
     if mode in ("La", "RGBa"):
         return image.convert(mode.upper())
     grey = mode in ("1", "L", "LA")
-    if not grey and mode not in ("P", "PA", "RGB", "RGBA"):
-        raise InvalidImage(
-            f"Pillow images of mode {mode} are not encoded; use image.convert('RGB') or another "
-            f"of {', '.join(MODES)}"
-        )
     key = image.info.get("transparency")
     if isinstance(key, tuple) and max(key) > 255:  # of a file of 16 bits, of which Pillow has the upper ones
         image = image.copy()

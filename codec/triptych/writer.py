@@ -27,7 +27,7 @@ from triptych.dictionary import (
 )
 from triptych.errors import EncodeError, InvalidImage, TargetUnreachable, TriptychError
 from triptych.framing import HEADER_LEN, INLINE_SLOT
-from triptych.images import Shape, as_pixels, is_pillow
+from triptych.images import Shape, as_pixels, check_pillow_mode, is_pillow
 from triptych.jobs import Batch, Job, Lost, Outcome, encode_frame
 from triptych.keywords import EncodeOptions
 from triptych.metadata import build_json, make_attachments
@@ -254,8 +254,10 @@ class Writer:
             The image is not added, and the writer goes on.
         """
         self._check_open()
-        if is_pillow(image) and (bits := source_bits(image)) > 8:
-            self._tell_of_depth(bits)
+        if is_pillow(image):
+            check_pillow_mode(image.mode)
+            if (bits := source_bits(image)) > 8:
+                self._tell_of_depth(bits)
         indexed = _find_indexed(image, palette)
         pixels = np.array(as_pixels(image)) if indexed is None else indexed.pixels
         shape = Shape(*pixels.shape)

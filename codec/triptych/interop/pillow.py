@@ -18,9 +18,9 @@ from typing import IO, Any, Literal
 
 from PIL import Image, ImageFile, ImagePalette, ImageSequence
 
-from triptych.errors import FormatError, NotTriptych, TriptychError
+from triptych.errors import FormatError, InvalidImage, NotTriptych, TriptychError
 from triptych.framing import SIGNATURE
-from triptych.images import MODES, Pixels
+from triptych.images import MODES, Pixels, check_pillow_mode
 from triptych.interop.animation import Timing, time_frames
 from triptych.interop.pictures import LABELS, fit_metadata, pillow_metadata, read_metadata
 from triptych.limits import DEFAULT
@@ -39,7 +39,6 @@ from triptych.writer import Writer
 __all__ = ["FORMAT", "TriptychImageFile", "register"]
 
 FORMAT = "TRIPTYCH"
-_WRITABLE_MODES = frozenset(("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa"))
 # Pillow has a limit of its own for pixels, which its users know how to change.
 _LIMITS = dataclasses.replace(DEFAULT, pixels_per_image=1 << 62)
 _OF_IMAGES = ("key", "label", "metadata")
@@ -256,8 +255,10 @@ def _write(
     of_image = {name: given[name] for name in _OF_IMAGES if name in given}
     with Writer(handle, **(defaults | _options(given))) as writer:
         for frame, timing in frames:
-            if frame.mode not in _WRITABLE_MODES:
-                raise OSError(f"cannot write mode {frame.mode} as {FORMAT}")
+            try:
+                check_pillow_mode(frame.mode)
+            except InvalidImage as error:
+                raise OSError(f"cannot write mode {frame.mode} as {FORMAT}: {error}") from error
             said, left_out = fit_metadata(read_metadata(frame, given), DEFAULT.metadata_bytes)
             for name in left_out:
                 warnings.warn(f"{LABELS[name]} is left out of {FORMAT}: it is too large", stacklevel=4)
