@@ -189,7 +189,7 @@ def _row(info: dict[str, Any]) -> tuple[str, ...]:
         "  " + info.get("key", ""),
         str(info["number"]),
         f"{width}x{height}",
-        info["color"],
+        info["color"] + ", indexed" * ("palette_order_bytes" in info),
         f"{info['duration']:g}" if "duration" in info else "",
         str(info["loop"] or "ever") if "loop" in info else "",
         str(info["frame"]),
