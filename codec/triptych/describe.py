@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from triptych.dictionary import Dictionary, Shelf
 from triptych.errors import DictionaryMissing
-from triptych.metadata import name_attachments
+from triptych.metadata import NamedAttachments
 from triptych.modes.registry import get_mode
-from triptych.scan import Item, Reference
+from triptych.scan import Item, Reference, check_expanded
 
 
-def describe_images(item: Item, first_image: int, shelf: Shelf) -> list[dict[str, Any]]:
-    """Describe the images of a frame.
+def describe_images(
+    item: Item, first_image: int, shelf: Shelf, wanted: Iterable[int] | None = None
+) -> list[dict[str, Any]]:
+    """Describe the images of a frame, or those that are `wanted`, by their numbers in it.
 
     Always there: `number`, `shape` (as `decode` gives it), `color` (L, LA, RGB, RGBA, or how many
     bands), `mode`, `frame`, `offset` and `frame_bytes` (of the whole frame), `bytes` (an equal share of
@@ -27,9 +30,13 @@ def describe_images(item: Item, first_image: int, shelf: Shelf) -> list[dict[str
         dictionary = shelf.get(item.reference)
     except DictionaryMissing:
         dictionary = None
+    if dictionary is not None:
+        check_expanded(mode, dictionary, shelf.limits)
     extras = mode.describe_frame(item.images.body, item.images.shapes, dictionary)
     described = []
-    for number, extra in enumerate(extras):
+    naming = NamedAttachments()
+    for number in range(len(extras)) if wanted is None else wanted:
+        extra = extras[number]
         entry = item.images.entry(number)
         shape = entry.shape
         info: dict[str, Any] = {
@@ -48,7 +55,7 @@ def describe_images(item: Item, first_image: int, shelf: Shelf) -> list[dict[str
             "dictionary": reference_id(item.reference, dictionary),
         }
         info |= {name: value for name, value in optional.items() if value is not None}
-        described.append(info | name_attachments(entry.attachments) | extra)
+        described.append(info | naming.of(entry.attachments) | extra)
     return described
 
 

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 
 from triptych.errors import DictionaryMissing, FormatError, InvalidFrame, InvalidOption
 from triptych.framing import INLINE_ID_LEN, STREAM_HEADER, FrameType, build_frame, walk
-from triptych.limits import Limits
+from triptych.limits import Budget, Limits
 from triptych.metadata import build_json, parse_json
 from triptych.sink import open_sink
 from triptych.source import open_source
@@ -295,11 +295,12 @@ def _file_id(path: Path, seen: tuple[int, ...], limits: Limits) -> str:
 
 
 class Shelf:
-    """The dictionaries that are at hand for decoding, by id."""
+    """What one call, or a Reader, decodes with: the dictionaries at hand, by id, and what it may spend."""
 
     def __init__(self, dictionaries: Iterable[Dictionary], limits: Limits) -> None:
+        self.limits = limits
+        self.budget = Budget(limits)
         self._by_id = {dictionary.id: dictionary for dictionary in dictionaries}
-        self._limits = limits
 
     def get(self, reference: Dictionary | bytes | None) -> Dictionary | None:
         """Give the dictionary of a reference: itself, or an id or the start of one."""
@@ -309,7 +310,7 @@ class Shelf:
         for dictionary_id, dictionary in self._by_id.items():
             if dictionary_id.startswith(text):
                 return dictionary
-        found = find_dictionary(reference, self._limits)
+        found = find_dictionary(reference, self.limits)
         self._by_id[found.id] = found
         return found
 

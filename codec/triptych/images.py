@@ -56,6 +56,11 @@ def count_bytes(shapes: Iterable[Shape]) -> int:
     return sum(n * shape.nbytes for shape, n in Counter(shapes).items())
 
 
+def count_pixels(shapes: Iterable[Shape]) -> int:
+    """Add up the pixels of images, as limits count them."""
+    return sum(n * shape.pixels for shape, n in Counter(shapes).items())
+
+
 def as_pixels(image: Any) -> Pixels:
     """Give an image as a C-contiguous uint8 array (height, width, channels); it may share the image's memory.
 

@@ -22,6 +22,7 @@ from triptych.options import Options
 from triptych.paletteorder import PaletteOrder
 from triptych.payload import Entry, build_prefix
 from triptych.psnr import psnr_of, squared_error
+from triptych.scan import check_expanded
 
 _PALETTE_ORDER = TAGS["palette_order"]
 OF_IMAGES = (InvalidImage, LimitExceeded, TargetUnreachable, TooManyColors)
@@ -152,6 +153,8 @@ def _pick(job: Job, numbers: list[int]) -> Job:
 
 def _encode(job: Job) -> Encoded:
     mode, limits = get_mode(job.mode), job.options.limits
+    if job.dictionary is not None:
+        check_expanded(mode, job.dictionary, limits)
     body = mode.encode_frame(job.images, job.options, job.dictionary)
     is_indexed = any(_PALETTE_ORDER in entry.attachments for entry in job.entries)
     psnrs = _measure(job, mode, body) if job.is_measured or is_indexed else []

@@ -125,6 +125,25 @@ def make_attachments(said: Mapping[str, Any], limits: Limits) -> Attachments:
     return attachments
 
 
+class NamedAttachments:
+    """Attachments by the names of `Writer.write`, image after image: what repeats is parsed once.
+
+    The images then share the same objects of JSON, as they share the same bytes.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[int, tuple[bytes, dict[str, Any]]] = {}
+
+    def of(self, attachments: Attachments) -> dict[str, Any]:
+        """Give the attachments of an image; what means nothing is left out."""
+        named: dict[str, Any] = {}
+        for tag, data in attachments.items():
+            if tag not in self._last or self._last[tag][0] is not data:
+                self._last[tag] = data, name_attachments({tag: data})
+            named |= self._last[tag][1]
+        return named
+
+
 def name_attachments(attachments: Attachments) -> dict[str, Any]:
     """Give attachments by the names of `Writer.write`; what means nothing is left out."""
     named: dict[str, Any] = {name: attachments[tag] for name, tag in TAGS.items() if tag in attachments}

@@ -392,7 +392,7 @@ class Reader:
         table = self._get_table()
         frame, image = table.frame_of(self._resolve(index))
         item = self._cache.get(frame, table.read).item
-        return describe_images(item, table.first_image(frame), self._shelf)[image]
+        return describe_images(item, table.first_image(frame), self._shelf, [image])[0]
 
     @property
     def table(self) -> Table:

@@ -20,10 +20,10 @@ from triptych.errors import (
     UnsupportedFeature,
 )
 from triptych.framing import INLINE_SLOT, Damage, Frame, FrameType, walk
-from triptych.images import Pixels, count_bytes
+from triptych.images import Pixels, count_bytes, count_pixels
 from triptych.limits import Limits
 from triptych.metadata import parse_json
-from triptych.modes.base import Mode, NamesBases, OpenFrame, OpensFrames
+from triptych.modes.base import ExpandsDictionaries, Mode, NamesBases, OpenFrame, OpensFrames
 from triptych.modes.registry import get_mode
 from triptych.payload import ImagesPayload, parse_images
 from triptych.scalars import plain_scalar
@@ -130,7 +130,7 @@ def decode_item(
     """Decode images `start` to `stop - 1` of an IMAGES frame."""
     images = item.images
     assert images is not None
-    with _located(item):
+    with _located(item), shelf.budget.spend(count_pixels(images.shapes[:stop])):
         mode, dictionary = _prepare(item, images, stop, shelf, limits)
         return mode.decode_frame(images.body, images.shapes, dictionary, start, stop, *shown)
 
@@ -141,7 +141,7 @@ def open_item(
     """Read an IMAGES frame so that its images `start` to `stop - 1` can be shown, each alone."""
     images = item.images
     assert images is not None
-    with _located(item):
+    with _located(item), shelf.budget.spend(count_pixels(images.shapes[:stop])):
         mode, dictionary = _prepare(item, images, stop, shelf, limits)
         opened = None
         if isinstance(mode, OpensFrames):
@@ -179,10 +179,18 @@ def _prepare(
     # Those before the first that is wanted may have to be decoded to get there.
     limits.check("decoded_bytes", count_bytes(images.shapes[:stop]))
     mode, dictionary = get_mode(images.mode), shelf.get(item.reference)
+    if dictionary is not None:
+        check_expanded(mode, dictionary, limits)
     if dictionary is not None and isinstance(mode, NamesBases):
         base = mode.base_of(dictionary)
         dictionary = dictionary if base is None else shelf.with_base(dictionary, base)
     return mode, dictionary
+
+
+def check_expanded(mode: Mode, dictionary: Dictionary, limits: Limits) -> None:
+    """Refuse a dictionary that takes too many bytes once it is unpacked."""
+    if isinstance(mode, ExpandsDictionaries):
+        limits.check("expanded_bytes", mode.expanded_bytes(dictionary))
 
 
 def decode_all(

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import triptych as tp
 from smallbook import small_dictionary
+from triptych import keeping
 from triptych.fit.spectral import SpectralBasis, build_content
-from triptych.modes import spectral
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_the_base_of_a_dictionary_is_given_beside(tmp_path, run, cube):
     for embed, beside in ((True, []), (False, ["-D", tmp_path / "book.tych"])):
         stream.write_bytes(tp.encode(cube, dictionary=replace(book, base=base), embed=embed))
         for call in (["verify", stream], ["decode", stream, "-fo", tmp_path / "out.npy"]):
-            spectral._load.cache_clear()
+            keeping.forget()
             assert base.id in run(*call, *beside, code=4).stderr
             run(*call, *beside, "-D", tmp_path / "base.tych")
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from seeing import psnr
 from smallbook import photograph, small_dictionary
+from triptych import keeping
 from triptych.fit.basis import POWERS
 from triptych.fit.spectral import ONE, SpectralBasis, build_content, load_basis
 from triptych.images import Shape
@@ -236,7 +237,7 @@ def test_the_base_is_given_beside(embed):
     cube = make_cube(3, 12, 16, 5)
     coded = replace(book, base=base)
     data = encode(cube, coded, embed=embed, quality=90)
-    spectral._load.cache_clear()
+    keeping.forget()
     given = [base] if embed else [base, book]
     for ask in (
         lambda books: tp.decode(data, dictionary=books),
@@ -247,9 +248,9 @@ def test_the_base_is_given_beside(embed):
             ask(given[1:])
         assert caught.value.id == base.id
         assert psnr(cube[:, :, 0], ask(given)[:, :, 0]) > 30
-        spectral._load.cache_clear()
+        keeping.forget()
     assert tp.verify(data, dictionary=given).images == 1
-    spectral._load.cache_clear()
+    keeping.forget()
     with pytest.raises(tp.DictionaryMissing):
         tp.verify(data, dictionary=given[1:])
     assert tp.Reader(data, dictionary=given).info(0)["n_components"] >= 1

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from triptych.dictionary import Dictionary
 from triptych.errors import DictionaryMismatch, InvalidFrame
 from triptych.fit.statistics import half_width
 from triptych.images import Shape
+from triptych.keeping import keep
 from triptych.varint import build_varint, parse_varint
 
 I16 = npt.NDArray[np.int16]
@@ -55,7 +57,7 @@ def step_size(step: int) -> float:
     return float(2 ** (step / 16 - 2))
 
 
-def scale_entries(entries: I32, exponent: int) -> I64:
+def scale_entries(entries: I16, exponent: int) -> I64:
     """Give entries times 2^(exponent / 16), rounded."""
     products: I64 = entries.astype(np.int64) * POWERS[exponent & 15]
     shift = 16 - (exponent >> 4)
@@ -86,7 +88,7 @@ class Basis:
         1 where the right half is the left one's negative.
     mean : int32 (h, w2, c)
         Mean samples less 128, times 2^precise.
-    entries : int32 (K, h, w2, c)
+    entries : int16 (K, h, w2, c)
         Quantised entries.
     """
 
@@ -99,7 +101,7 @@ class Basis:
     levels: I64
     odd: npt.NDArray[np.uint8]
     mean: I32
-    entries: I32
+    entries: I16
 
     @property
     def n_components(self) -> int:
@@ -125,8 +127,8 @@ class Basis:
     @cached_property
     def peaks(self) -> I64:
         """The greatest magnitude of each row."""
-        peaks: I64 = np.abs(self.rows.astype(np.int64)).max(axis=1, initial=0)
-        return peaks
+        # Row by row: the magnitude of -32768 is none of 16 bits.
+        return np.array([np.abs(row.astype(np.int32)).max(initial=0) for row in self.rows], np.int64)
 
     @cached_property
     def center(self) -> I32:
@@ -162,6 +164,29 @@ def build_content(basis: Basis) -> bytes:
     return head + message.ljust(least, b"\0")
 
 
+class _Head(NamedTuple):
+    """What comes before the message of a basis; `at`: where that begins."""
+
+    shape: Shape
+    mirrored: bool
+    step: int
+    gain: int
+    shift: int
+    precise: int
+    n_components: int
+    at: int
+
+    @property
+    def n_entries(self) -> int:
+        """Those of the components, and of the mean."""
+        return int(np.prod(stored_shape(self.shape, self.mirrored), dtype=object)) * (1 + self.n_components)
+
+
+def expanded_bytes(content: bytes) -> int:
+    """Say how many bytes a dictionary's content takes as it is used: entries, rows and pairs of rows."""
+    return 6 * _parse_head(content).n_entries
+
+
 def parse_content(content: bytes) -> Basis:
     """Give what a dictionary's content says.
 
@@ -170,6 +195,32 @@ def parse_content(content: bytes) -> Basis:
     InvalidFrame
         It is not what `build_content` makes. Nothing is allocated for what is refused.
     """
+    shape, mirrored, step, gain, shift, precise, n_components, at = _parse_head(content)
+    stored = stored_shape(shape, mirrored)
+    basis = Basis(
+        shape,
+        mirrored,
+        step,
+        gain,
+        shift,
+        precise,
+        np.zeros(n_components, np.int64),
+        np.zeros(n_components, np.uint8),
+        np.zeros(stored, np.int32),
+        np.zeros((n_components, *stored), np.int16),
+    )
+    source = np.frombuffer(content, np.uint8)[at:]
+    status, coder = _code(basis, None, source)
+    if status == OK:
+        status = int(finish_decoding(coder, source))
+    if status != OK:
+        raise InvalidFrame(f"a basis {_CAUSES[status]}")
+    if np.abs(basis.mean * 2 + 1).max() > 256 << precise:
+        raise InvalidFrame("a basis has a mean beyond the samples")
+    return basis
+
+
+def _parse_head(content: bytes) -> _Head:
     view = memoryview(content)
     where, at = parse_varint(view, 0)
     lines, at = parse_varint(view, at)
@@ -182,36 +233,14 @@ def parse_content(content: bytes) -> Basis:
     if flags > 7 or gain > MAX_GAIN or not MIN_SHIFT <= shift <= MAX_SHIFT:
         raise InvalidFrame("a basis has a head that means nothing", got=(flags, gain, shift))
     mirrored = bool(flags & 1)
-    size = int(np.prod(stored_shape(shape, mirrored), dtype=object))
-    n_entries = size * n_components
     if n_components > min(MAX_COMPONENTS, shape.nbytes):
         raise InvalidFrame(
             "components of a basis", expected=f"at most {min(MAX_COMPONENTS, shape.nbytes)}", got=n_components
         )
-    if size + n_entries > MAX_ENTRIES or size + n_entries > FREE_ENTRIES + ENTRIES_PER_BYTE * len(content):
-        raise InvalidFrame(f"a basis of {len(content):,} bytes with {n_entries:,} entries")
-    stored = stored_shape(shape, mirrored)
-    basis = Basis(
-        shape,
-        mirrored,
-        step,
-        gain,
-        shift,
-        precise,
-        np.zeros(n_components, np.int64),
-        np.zeros(n_components, np.uint8),
-        np.zeros(stored, np.int32),
-        np.zeros((n_components, *stored), np.int32),
-    )
-    source = np.frombuffer(content, np.uint8)[at:]
-    status, coder = _code(basis, None, source)
-    if status == OK:
-        status = int(finish_decoding(coder, source))
-    if status != OK:
-        raise InvalidFrame(f"a basis {_CAUSES[status]}")
-    if np.abs(basis.mean * 2 + 1).max() > 256 << precise:
-        raise InvalidFrame("a basis has a mean beyond the samples")
-    return basis
+    head = _Head(shape, mirrored, step, gain, shift, precise, n_components, at)
+    if head.n_entries > MAX_ENTRIES or head.n_entries > FREE_ENTRIES + ENTRIES_PER_BYTE * len(content):
+        raise InvalidFrame(f"a basis of {len(content):,} bytes with {head.n_entries:,} entries")
+    return head
 
 
 def _code(
@@ -226,6 +255,7 @@ def _code(
         coder_of_images.code_image(basis.mean, coder_of_images.MEAN_LEVEL, model, coder, sink, source)
     )
     above = MAX_LEVEL
+    image = np.empty(basis.mean.shape, np.int32)
     for j in range(basis.n_components):
         if status != OK:
             break
@@ -240,14 +270,16 @@ def _code(
                 return BAD_SYMBOL, coder
             basis.odd[j] = odd
         level = context_level(above)
-        status = int(coder_of_images.code_image(basis.entries[j], level, model, coder, sink, source))
+        image[:] = basis.entries[j]
+        status = int(coder_of_images.code_image(image, level, model, coder, sink, source))
+        basis.entries[j] = image  # a decoder's are within 16 bits, or its status is another
     return status, coder
 
 
-@lru_cache(maxsize=8)
+@keep
 def _parsed(content: bytes) -> Basis:
     basis = parse_content(content)
-    basis.rows  # noqa: B018  (so that a basis that does not fit is refused here)
+    basis.pairs  # noqa: B018  (so that a basis that does not fit is refused here, and all of it counts)
     return basis
 
 

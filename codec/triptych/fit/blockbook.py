@@ -28,6 +28,8 @@ SIDES = (8, 16, 8, 16)
 CHROMA = (False, False, True, True)
 MAX_CLASSES = (64, 62, 64, 62)
 MAX_CONTENT = 1 << 25
+_MAX_DEFLATED = 1032
+"""Bytes that a byte of zlib holds at most."""
 _PADDED_LEVEL = -1000
 
 I16 = npt.NDArray[np.int16]
@@ -117,6 +119,14 @@ def build_blocks(book: BlockBook) -> bytes:
     parts.append(struct.pack("<B", len(book.filter_steps)) + book.filter_steps.astype(np.uint8).tobytes())
     parts.append(_split_bytes(book.filters))
     return zlib.compress(b"".join(parts), 9)
+
+
+def expanded_bytes(content: bytes) -> int:
+    """Say how many bytes a dictionary's content takes as it is used, at most.
+
+    It is inflated and laid out for kernels, with counters of 2 bytes in 4: some three times what is inflated.
+    """
+    return 3 * min(MAX_CONTENT, _MAX_DEFLATED * len(content))
 
 
 def parse_blocks(content: bytes) -> BlockBook:

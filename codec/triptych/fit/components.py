@@ -313,7 +313,7 @@ def quantize(
     units = 2.0 ** ((gain - levels) / 16 - shift)
     entries = np.rint(samples / units[:, None])
     bound = np.minimum(_MAX_ENTRY, np.floor(32767 * 2.0 ** (-(gain - levels) / 16)))
-    entries = np.clip(entries, -bound[:, None], bound[:, None]).astype(np.int32)
+    entries = np.clip(entries, -bound[:, None], bound[:, None]).astype(np.int16)
     precise = int(np.clip(round(math.log2(math.sqrt(n_images) / step_size(step))), 0, 3))
     mean = spectrum.mean / 2 if mirrored else spectrum.mean
     return Basis(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -33,6 +33,7 @@ from triptych_kernels.tablerans import TOTAL, Tables, make_tables
 from triptych.dictionary import Dictionary
 from triptych.errors import DictionaryMismatch, ExtraMissing, InvalidFrame
 from triptych.fit.counters import long_counters, short_counters
+from triptych.keeping import keep
 
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
@@ -222,7 +223,7 @@ def parse_network(content: bytes) -> NetworkBook:
     return NetworkBook(architecture, config, tensors)
 
 
-@lru_cache(maxsize=4)
+@keep
 def load_network(dictionary: Dictionary) -> NetworkBook:
     """Give the network of a dictionary; the last few are kept.
 

@@ -129,6 +129,21 @@ class OpensFrames(Protocol):
 
 
 @runtime_checkable
+class ExpandsDictionaries(Protocol):
+    """What a mode can do besides, where dictionaries of its kinds take more bytes once they are unpacked."""
+
+    def expanded_bytes(self, dictionary: Dictionary) -> int:
+        """Say how many bytes a dictionary takes as it is used, at most, before anything is unpacked.
+
+        Raises
+        ------
+        InvalidFrame
+            It does not say, as it is damaged.
+        """
+        ...
+
+
+@runtime_checkable
 class NamesBases(Protocol):
     """What a mode can do besides, where dictionaries of its kinds name others."""
 

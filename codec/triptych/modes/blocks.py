@@ -33,6 +33,7 @@ from triptych.dictionary import Dictionary
 from triptych.errors import InvalidFrame
 from triptych.fit.blockbook import BlockBook, parse_blocks
 from triptych.images import Pixels, Shape
+from triptych.keeping import keep
 from triptych.modes.alpha import decode_alpha, encode_alpha, has_alpha
 from triptych.modes.base import unreachable
 from triptych.options import Options
@@ -130,7 +131,7 @@ class _Loaded:
         return self.taps[int(np.abs(self.book.filter_steps - step).argmin())][int(chroma)]
 
 
-@lru_cache(maxsize=4)
+@keep
 def load(dictionary: Dictionary) -> _Loaded:
     """Give a dictionary of kind "blocks" as the kernels take it."""
     return _Loaded(parse_blocks(dictionary.content))

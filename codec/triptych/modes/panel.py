@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from triptych.dictionary import Dictionary
 from triptych.errors import DeviceExhausted, DictionaryMismatch, ExtraMissing, InvalidOption
 from triptych.fit.networkbook import MAX_QUALITY, load_network, parse_tensors
 from triptych.images import Pixels
+from triptych.keeping import keep
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,7 +57,7 @@ def load_networks(dictionary: Dictionary) -> Loaded:
     return _load_on(choose_device(), dictionary)
 
 
-@lru_cache(maxsize=4)
+@keep
 def _load_on(device: Device, dictionary: Dictionary) -> Loaded:
     from triptych.fit.trained import load_codec
     from triptych.networks.device import settle

@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from triptych.dictionary import Dictionary
 from triptych.errors import DictionaryMismatch, InvalidFrame, InvalidOption
+from triptych.fit import basis, blockbook
 from triptych.images import Pixels, Shape
 from triptych.modes import blocks, components, spectral
 from triptych.modes.base import OpenFrame, check_bands
@@ -98,6 +99,14 @@ class PCA:
     def base_of(self, dictionary: Dictionary) -> bytes | None:
         """Give the id of the dictionary of blocks that a spectral one names."""
         return spectral.base_of(dictionary) if dictionary.kind == "spectral" else None
+
+    def expanded_bytes(self, dictionary: Dictionary) -> int:
+        """Say how many bytes a dictionary takes as it is used; see `modes.base.ExpandsDictionaries`."""
+        if dictionary.kind == "components":
+            return basis.expanded_bytes(dictionary.content)
+        if dictionary.kind == "blocks":
+            return blockbook.expanded_bytes(dictionary.content)
+        return 0  # some components of at most 512 bands
 
     def images_per_frame(self, shape: Shape, options: Options, dictionary: Dictionary | None) -> int:
         """Say how many images like this one share a frame by default."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +32,7 @@ from triptych.fit.spectral import (
     step_size,
 )
 from triptych.images import Pixels, Shape
+from triptych.keeping import keep
 from triptych.limits import DEFAULT
 from triptych.modes import blocks
 from triptych.modes.base import unreachable
@@ -85,13 +85,13 @@ class _Loaded(NamedTuple):
     base: Dictionary
 
 
-@lru_cache(maxsize=4)
+@keep
 def base_of(dictionary: Dictionary) -> bytes:
     """Give the id of the dictionary of blocks that a spectral one names."""
     return load_basis(dictionary).base
 
 
-@lru_cache(maxsize=4)
+@keep
 def _load(dictionary: Dictionary) -> _Loaded:
     """Give the basis of a dictionary, and the dictionary of blocks that it names: its base, if it has one."""
     basis = load_basis(dictionary)
