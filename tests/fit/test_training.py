@@ -6,6 +6,7 @@ Run as a script, this is one of two processes that train together.
 # ruff: noqa: E402  (what may be missing is asked for first)
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="networks are trained by torch")
 pytest.importorskip("safetensors", reason="networks are kept in safetensors files")
-
+import safetensors.torch
 import triptych as tp
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +28,7 @@ from triptych.errors import InvalidImage, InvalidOption
 from triptych.fit import neural
 from triptych.fit.networkbook import load_network
 from triptych.fit.neural import Training, fit_networks
+from triptych.fit.statefile import load_state, save_state
 from triptych.fit.training import Cursor, Schedule, Trainer
 from triptych.networks.context import ContextNet
 from triptych.networks.whole import group_bounds
@@ -151,17 +153,66 @@ def test_nothing_to_go_on_from(tmp_path):
 def test_a_checkpoint_is_whole_or_the_one_before(tmp_path, monkeypatch):
     toy, _ = trained(tmp_path, 4)
 
-    def fail(state, path):
+    def fail(tensors, path, said):
         Path(path).write_bytes(b"half")
         raise OSError("no room")
 
-    monkeypatch.setattr(torch, "save", fail)
+    monkeypatch.setattr(safetensors.torch, "save_file", fail)
     with pytest.raises(OSError, match="no room"):
         toy.trainer.save()
     monkeypatch.undo()
     again = Toy(tmp_path, 1)
     assert again.trainer.resume()
     assert again.state() == toy.state()
+
+
+class Boom:
+    """What runs code where it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("name", ["checkpoint-0.pt", "checkpoint-0.safetensors"])
+@pytest.mark.parametrize("write", [torch.save, lambda it, path: path.write_bytes(pickle.dumps(it))])
+def test_no_checkpoint_runs_code(tmp_path, name, write):
+    write(Boom(tmp_path / "boom"), tmp_path / name)
+    with pytest.raises(InvalidOption, match=rf"{name} is nothing that this training wrote .*: move it away"):
+        Toy(tmp_path, 1).trainer.resume()
+    assert not (tmp_path / "boom").exists()
+
+
+def test_checkpoints_that_do_not_fit(tmp_path):
+    toy, _ = trained(tmp_path, 2)
+    path = toy.trainer.path
+    state = load_state(path)
+    other = {name: value for name, value in state.items() if name != "cursor"}
+    for wrong in (other, state | {"parameters": [torch.zeros(3)]}, state | {"random": torch.zeros(3)}, {}):
+        save_state(wrong, path)
+        with pytest.raises(InvalidOption, match="nothing that this training wrote"):
+            Toy(tmp_path, 1).trainer.resume()
+    data = path.read_bytes()
+    for cut in (0, 7, 100, len(data) - 1):
+        path.write_bytes(data[:cut])
+        with pytest.raises(InvalidOption, match="nothing that this training wrote"):
+            Toy(tmp_path, 1).trainer.resume()
+
+
+def test_states_come_back_as_they_were(tmp_path):
+    state = {
+        "a": [1, -(2**127), 0.1, None, True, "x", b"\0\xff", (1, (2, []))],
+        3: {"t": torch.arange(6).reshape(2, 3).t(), "n": np.arange(3.0), "same": np.zeros(0, np.int64)},
+    }
+    save_state(state, tmp_path / "s.safetensors")
+    got = load_state(tmp_path / "s.safetensors")
+    assert got["a"] == state["a"]
+    assert torch.equal(got[3]["t"], state[3]["t"])
+    assert isinstance(got[3]["n"], np.ndarray)
+    assert got[3]["n"].tolist() == [0, 1, 2]
+    assert got[3]["same"].dtype == np.int64
 
 
 def test_a_budget_that_is_spent_trains_no_more(tmp_path):
@@ -267,7 +318,11 @@ def test_two_processes_agree(tmp_path):
     assert one["companion"] == two["companion"] == [3.5, 3.5]
     assert one["steps"] == two["steps"] == 8
     assert one["batches"] != two["batches"]
-    assert {path.name for path in tmp_path.iterdir()} >= {"checkpoint-0.pt", "checkpoint-1.pt", "log.jsonl"}
+    assert {path.name for path in tmp_path.iterdir()} >= {
+        "checkpoint-0.safetensors",
+        "checkpoint-1.safetensors",
+        "log.jsonl",
+    }
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 1
 
 

@@ -26,6 +26,7 @@ from triptych.fit.adversary import Adversary
 from triptych.fit.basis import parse_content
 from triptych.fit.components import fit_components
 from triptych.fit.networkbook import KIND, NetworkBook, load_network, parse_tensors
+from triptych.fit.statefile import SUFFIX, load_state, save_state
 from triptych.fit.trained import (
     basis_tensors,
     export_codec,
@@ -319,16 +320,16 @@ def _begin(images: Sequence[Pixels], training: Training, device: torch.device) -
     shape = next(iter(shapes))
     whole = len(shapes) == 1 and images[0].size <= WHOLE_SAMPLES and len(images) >= LEAST_WHOLE
     training.folder.mkdir(parents=True, exist_ok=True)
-    path = training.folder / "start.pt"
+    path = training.folder / f"start{SUFFIX}"
     made_for = json.dumps([len(images), sorted(shapes), training.config], sort_keys=True)
     is_first = not distributed.is_initialized() or distributed.get_rank() == 0
     if is_first and not path.exists():
         found = _find_components(images, training) if whole else _find_patches(images, training)
-        torch.save(found | {"made_for": made_for}, path)
+        save_state(found | {"made_for": made_for}, path)
     if distributed.is_initialized():
         distributed.barrier()
-    start = torch.load(path, weights_only=True)
-    if start["made_for"] != made_for:
+    start = load_state(path)
+    if start.get("made_for") != made_for:
         raise InvalidOption(f"{training.folder} holds the training of other images or sizes of networks")
     config = {name: value for name, value in (training.config or {}).items() if name != "n_components"}
     codec: Codec

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -24,6 +23,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, distributed, nn
+
+from triptych.fit.statefile import SUFFIX, load_state, not_a_state, save_state
 
 
 @dataclass(frozen=True)
@@ -174,18 +175,35 @@ class Trainer:
         self.n_steps, self.spent = 0, 0.0
         self.rates = [group["lr"] / schedule.rate for group in optimizer.param_groups]
         folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / f"checkpoint-{self.rank}.pt"
+        self.path = folder / f"checkpoint-{self.rank}{SUFFIX}"
         self.log = folder / "log.jsonl"
 
     def resume(self) -> bool:
-        """Go on from the last checkpoint, if there is one."""
+        """Go on from the last checkpoint, if there is one.
+
+        Raises
+        ------
+        InvalidOption
+            What is there was not written by such a training, or is one of an earlier version, in pickle.
+        """
+        pickled = self.path.with_suffix(".pt")
+        if pickled.exists():
+            raise not_a_state(pickled, "checkpoints of earlier versions are pickles, which are not opened")
         if not self.path.exists():
             return False
-        state = torch.load(self.path, weights_only=False)
-        for mine, kept in zip(self.parameters, state["parameters"], strict=True):
-            mine.data.copy_(kept)
-        for average, kept in zip(self.averages, state["averages"], strict=True):
-            average.copy_(kept)
+        state = load_state(self.path)
+        try:
+            self._restore(state)
+        except (KeyError, ValueError, TypeError, RuntimeError, AttributeError, IndexError) as error:
+            raise not_a_state(self.path, error) from error
+        return True
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        weights = [*(p.data for p in self.parameters), *self.averages]
+        for mine, kept in zip(weights, [*state["parameters"], *state["averages"]], strict=True):
+            if mine.shape != kept.shape:
+                raise ValueError(f"a tensor of shape {tuple(kept.shape)}, not {tuple(mine.shape)}")
+            mine.copy_(kept)
         self.model.load_state_dict(state["buffers"], strict=False)
         self.optimizer.load_state_dict(state["optimizer"])
         if self.companion is not None:
@@ -196,7 +214,6 @@ class Trainer:
         if torch.cuda.is_available() and state["cuda_random"] is not None:
             torch.cuda.set_rng_state(state["cuda_random"])
         self.n_steps, self.spent = state["n_steps"], state["spent"]
-        return True
 
     def _buffers(self) -> dict[str, Tensor]:
         trained = dict(self.model.named_parameters())
@@ -218,9 +235,7 @@ class Trainer:
             "spent": self.spent,
             "schedule": asdict(self.schedule),
         }
-        partial = self.path.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, self.path)
+        save_state(state, self.path)
 
     def run(self, until: float | None = None) -> None:
         """Train until the budget is spent, or `until` of it."""
