@@ -17,8 +17,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
+from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from triptych.errors import DictionaryMissing, FormatError, InvalidFrame, InvalidOption
 from triptych.framing import INLINE_ID_LEN, STREAM_HEADER, FrameType, build_frame, walk
@@ -26,6 +27,10 @@ from triptych.limits import Budget, Limits
 from triptych.metadata import build_json, parse_json
 from triptych.sink import open_sink
 from triptych.source import open_source
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 KINDS = {"palette": 1, "blocks": 2, "components": 3, "spectral": 4, "network": 5}
 ID_LEN = 32
@@ -38,11 +43,19 @@ _HEAD = struct.Struct("<BI")
 DictionaryLike: TypeAlias = "Dictionary | str | os.PathLike[str] | bytes"
 
 
+_LEARNED = {
+    "palette": ("palette",),
+    **dict.fromkeys(("components", "mean", "explained_variance_ratio_"), ("components", "spectral")),
+}
+"""Attributes of what was learned, and the kinds that have them."""
+
+
 @dataclass(frozen=True)
 class Dictionary:
     """A palette, a basis or a network, named by its content.
 
-    What `params` holds can also be read as attributes: `dictionary.wcss`.
+    What `params` holds can also be read as attributes: `dictionary.wcss`. What was learned is `palette`, or
+    `components`, `mean` and `explained_variance_ratio_`, as arrays.
 
     Parameters
     ----------
@@ -115,7 +128,44 @@ class Dictionary:
         """What was learned."""
         return self.payload[self._content_start :]
 
+    @property
+    def palette(self) -> npt.NDArray[np.uint8]:
+        """The colours of a palette, RGBA: uint8 (n_colors, 4). Read-only, as all arrays here."""
+        return self._learned("palette")
+
+    @property
+    def components(self) -> npt.NDArray[np.float64]:
+        """Directions of unit length, nearly: float64 (n_components, n_features), as in scikit-learn.
+
+        Features are the samples of an image, row by row, or the bands of a pixel.
+        """
+        return self._learned("components")
+
+    @property
+    def mean(self) -> npt.NDArray[np.float64]:
+        """The mean that components are added to: float64 (n_features,), in samples from 0 to 255."""
+        return self._learned("mean")
+
+    @property
+    def explained_variance_ratio_(self) -> npt.NDArray[np.float64]:
+        """The share of the variance that each component has: float64 (n_components,), as in scikit-learn.
+
+        Of a dictionary that was read from a file it is known to 5 %.
+        """
+        return self._learned("explained_variance_ratio_")
+
+    def _learned(self, name: str) -> npt.NDArray[Any]:
+        if self.kind not in _LEARNED[name]:
+            kinds = " or ".join(map(repr, _LEARNED[name]))
+            raise AttributeError(f"a dictionary of kind {self.kind!r} has no {name}; one of {kinds} has")
+        # By its name, as a dictionary is below what understands it.
+        array: npt.NDArray[Any] = getattr(import_module("triptych.modes.learned"), name)(self)
+        array.setflags(write=False)
+        return array
+
     def __getattr__(self, name: str) -> Any:
+        if name in _LEARNED:  # the property has failed: once more, for its own words
+            return self._learned(name)
         if not name.startswith("_"):
             for known in (self.params, self.report):
                 if name in known:

@@ -1,4 +1,4 @@
-"""States of training as files: tensors in safetensors, the rest as JSON in its header. Nothing in them is run.
+"""States of training as files: tensors in safetensors, the rest as JSON in its header; nothing is run.
 
 A state is dicts (of str or int keys), lists, tuples, numbers, strings, bytes, None, tensors and arrays. What
 JSON has no word for is an object of one member that says what it is.

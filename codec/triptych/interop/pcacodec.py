@@ -23,7 +23,7 @@ from triptych.images import MODES, Pixels, Shape
 from triptych.interop.estimator import Estimator
 from triptych.limits import Limits
 from triptych.modes import components
-from triptych.modes.scoring import MAX_SUM, Projection, expand
+from triptych.modes.scoring import MAX_SUM, Projection
 from triptych.options import Options, make_options
 
 __all__ = ["PCACodec"]
@@ -206,14 +206,12 @@ class PCACodec(Estimator):
     @property
     def components_(self) -> F64:
         """Directions of the components, float64 (n_components_, n_features)."""
-        basis = self._basis
-        return expand(basis.rows / (2.0**basis.shift * step_size(basis.step)), basis, basis.odd)
+        return self.to_dictionary().components
 
     @property
     def mean_(self) -> npt.NDArray[Any]:
         """The mean of the images, (n_features,)."""
-        basis = self._basis
-        return self.values(expand(basis.center[None] / 2.0**basis.shift, basis, np.zeros(1, np.uint8))[0])
+        return self.values(self.to_dictionary().mean)
 
     @property
     def step_(self) -> float:
@@ -224,9 +222,7 @@ class PCACodec(Estimator):
     @property
     def explained_variance_ratio_(self) -> F64:
         """The share of the variance that each component has, float64 (n_components_,)."""
-        dictionary = self.to_dictionary()
-        known = dictionary.report.get("explained_variance_ratio_")
-        return np.array(components.explained_variance_ratio(dictionary) if known is None else known)
+        return self.to_dictionary().explained_variance_ratio_
 
     @property
     def _n_features_out(self) -> int:
