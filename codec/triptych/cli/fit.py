@@ -20,7 +20,6 @@ from triptych.cli.outputs import STDOUT, stream_target
 from triptych.cli.pictures import STDIN, Picture, Reading
 from triptych.cli.usage import as_typed
 from triptych.errors import InvalidImage
-from triptych.psnr import psnr_of
 
 if TYPE_CHECKING:
     from triptych.dictionary import Dictionary
@@ -252,6 +251,8 @@ def _say(figures: dict[str, float]) -> None:
 
 
 def _summary(book: Dictionary) -> str:
+    from triptych.psnr import psnr_of  # which brings numpy
+
     params, size = book.params, len(book.to_bytes())
     images = plural(params.get("images", 0), "image")
     if book.kind == "palette":
