@@ -8,6 +8,7 @@ import os
 import numpy as np
 import pytest
 import triptych as tp
+import triptych.pillow
 from PIL import Image
 from triptych.cli.outputs import is_input
 
@@ -134,6 +135,7 @@ def test_a_stream_may_have_any_other_name(place, run, name):
 @pytest.mark.parametrize("name", ["x.jxl", "x.heic", "x.xyz", "x.tych", "x.psd"])
 @pytest.mark.parametrize("force", [(), ("-f",)])
 def test_a_picture_has_no_name_of_what_pillow_does_not_write(place, run, name, force):
+    triptych.pillow.register()
     said = run("decode", "one.tych", "-o", name, *force, code=2).stderr
     assert f"-o {name}: Pillow writes no '{name[1:]}'" in said
     assert "png, webp, tiff, bmp and npy hold all pixels exactly" in said

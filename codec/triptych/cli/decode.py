@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from triptych.reader import Reader
 
 _ARRAY_SUFFIX = ".npy"
+_STREAM = "TRIPTYCH"
+"""What Pillow writes too where our plugin is registered, and is no picture here."""
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     # Where a format is lossy by default, the pixels that were decoded are what matters.
     "WEBP": {"lossless": True, "exact": True},
@@ -163,7 +165,7 @@ def _form(output: str, format_name: str | None) -> _Form:
     if suffix == _ARRAY_SUFFIX:
         return _Form(suffix)
     Image.init()
-    known = Image.registered_extensions()
+    known = {suffix: name for suffix, name in Image.registered_extensions().items() if name != _STREAM}
     if format_name is not None:
         if suffix not in known:
             suffix = next((s for s, f in known.items() if f == format_name.upper()), suffix)
