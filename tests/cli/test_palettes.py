@@ -136,7 +136,7 @@ def test_folders_and_parts_of_streams(tmp_path, run):
     assert look(tmp_path / "out" / "2.png")[0] == np.roll(INDICES, 2).tolist()
     with Image.open(tmp_path / "out" / "plain.png") as image:
         assert image.mode == "RGB"
-    assert run("info", tmp_path / "y.tych").stdout.count("RGB, indexed") == 1
+    assert run("info", tmp_path / "y.tych").stdout.count("RGB/P") == 1
     facts = json.loads(run("info", "--json", tmp_path / "y.tych").stdout)["images"]
     assert ["palette_order_bytes" in image for image in facts] == [True, False]
 

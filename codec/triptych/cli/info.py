@@ -33,8 +33,9 @@ def info_command(
 ) -> None:
     """Say what a stream holds, without decoding pixels.
 
-    ms is how long a frame of an animation is shown; plays, with its first frame, how often it is played. bpp
-    is the bits per pixel of the image's frame. PSNR is what the encoder noted; exact: no pixel differs.
+    A mode that ends in /P is that of an image which comes with its own palette and indices. ms is how long a
+    frame of an animation is shown; plays, with its first frame, how often it is played. bpp is the bits per
+    pixel of the image's frame. PSNR is what the encoder noted; exact: no pixel differs.
     """
     failures = Failures()
     n_damaged = 0
@@ -189,7 +190,7 @@ def _row(info: dict[str, Any]) -> tuple[str, ...]:
         "  " + info.get("key", ""),
         str(info["number"]),
         f"{width}x{height}",
-        info["color"] + ", indexed" * ("palette_order_bytes" in info),
+        info["color"] + "/P" * ("palette_order_bytes" in info),
         f"{info['duration']:g}" if "duration" in info else "",
         str(info["loop"] or "ever") if "loop" in info else "",
         str(info["frame"]),
