@@ -21,6 +21,7 @@ from triptych.images import Shape
 from triptych.modes import components
 from triptych.modes.indexmaps import Indexed, decode_maps, encode_maps
 from triptych.modes.pca import MODE as PCA
+from triptych.modes.pca import build_note
 from triptych.options import Options
 from triptych_kernels import (
     basis,
@@ -117,12 +118,13 @@ def _pca_frames():
             levels=np.array([140, 100, 99, 60]),
             odd=(rng.integers(0, 2, 4) * mirrored).astype(np.uint8),
             mean=rng.integers(-500, 500, stored).astype(np.int32),
-            entries=rng.integers(-99, 100, (4, *stored)).astype(np.int32),
+            entries=rng.integers(-99, 100, (4, *stored)).astype(np.int16),
         )
         book = Dictionary.build("components", {}, build_content(a_basis))
         found = rng.laplace(0, 6, (4, 90)).astype(np.int32)
         for plan in (components.MIXED, components.SIMILAR, components.TABLES):
-            body = components.build_body(components.Coded(66, found), plan, a_basis)
+            coded = components.Coded(66, found)
+            body = build_note(None) + components.build_body(coded, plan, a_basis)
             yield f"components, {mirrored}, plan {plan}", body, [shape] * 90, book
 
 
