@@ -9,6 +9,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from pathlib import Path
 from threading import Event
 
@@ -25,7 +26,7 @@ from smallbook import photograph
 from smallnet import small_network
 from torch import distributed, nn
 from triptych.errors import InvalidImage, InvalidOption
-from triptych.fit import neural
+from triptych.fit import neural, training
 from triptych.fit.networkbook import load_network
 from triptych.fit.neural import Training, fit_networks
 from triptych.fit.statefile import load_state, save_state
@@ -231,6 +232,53 @@ def test_the_budget_is_processor_time(tmp_path):
     again.trainer.resume()
     again.trainer.run(until=0.1)
     assert again.trainer.n_steps == steps
+
+
+def burn(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+def test_the_budget_pays_for_what_comes_before_and_between(tmp_path):
+    """Reading, a step that is longer than planned, and evaluations count too."""
+
+    def evaluate(_):
+        burn(0.3)
+        return {}
+
+    began = time.process_time()
+    burn(0.5)
+    toy = Toy(tmp_path, 10**9, {"sync": 1000, "save_seconds": 0.4}, evaluate=evaluate)
+    toy.trainer._since = began
+    step = toy.trainer.step
+    toy.trainer.step = lambda images: burn(0.05) or step(images)
+    toy.trainer.run(until=1.5)
+    spent = time.process_time() - began
+    assert 1.5 <= spent < 1.5 + 0.3 + 0.4  # the last evaluation, and some room
+    assert toy.trainer.spent == pytest.approx(spent, abs=0.1)
+    again = Toy(tmp_path, 10**9)
+    again.trainer.resume()
+    assert again.trainer.spent >= 1.4
+
+
+def test_a_line_a_minute(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "_TELL_SECONDS", 0.1)
+    said = []
+    toy = Toy(tmp_path, 30, {"sync": 2}, say=said.append)
+    step = toy.trainer.step
+    toy.trainer.step = lambda images: burn(0.03) or step(images)
+    toy.trainer.run()
+    assert len(said) >= 3
+    assert [line["steps"] for line in said] == sorted({line["steps"] for line in said})
+    assert all(line["loss"] > 0 for line in said)
+
+
+def test_networks_leave_some_of_the_budget_for_the_end():
+    def seconds(budget):
+        return neural._schedule({}, Training(Path(), budget)).core_seconds
+
+    assert (seconds(60.0), seconds(3600.0)) == (48.0, 3570.0)
 
 
 def test_the_rate_rises_stays_and_falls(tmp_path):

@@ -152,12 +152,17 @@ def fit_command(
         inputs, *_ = select_inputs(found, shard, None)
     read = images if merge else inputs.paths
     target = stream_target(output, force, inputs=(*read, filelist, dictionary))
-    from triptych.fit import CollectionStatistics, fit
+    from triptych.fit import CORE_SECONDS, CollectionStatistics, fit
     from triptych.sink import open_sink
 
     if mode in ("ae", "gan"):
         given |= of_networks
         given["say"] = _say
+        click.echo(
+            f"fit {mode}: {core_seconds or CORE_SECONDS:,g} core-seconds in all (--core-seconds); "
+            "a line a minute says how far it is",
+            err=True,
+        )
     failures = Failures()
     n_good = 0
     taken = None  # the image that was asked for last: what does not fit the others is refused at once
@@ -246,8 +251,10 @@ def _merge(mode: Any, paths: Sequence[str]) -> CollectionStatistics:
 
 
 def _say(figures: dict[str, float]) -> None:
-    """Print a line of training."""
-    click.echo(", ".join(f"{name} {value:,.6g}" for name, value in figures.items()), err=True)
+    """Print a line of training: how far it is, then what it has come to."""
+    spent, steps, images = (round(figures.pop(name)) for name in ("core_seconds", "steps", "images"))
+    more = "".join(f", {name} {value:,.6g}" for name, value in figures.items())
+    click.echo(f"{spent:,} core-seconds, {steps:,} steps, {images:,} images seen{more}", err=True)
 
 
 def _summary(book: Dictionary) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -150,6 +151,7 @@ def _fit_networks(
         raise ExtraMissing(
             "fitting 'ae' and 'gan' needs torch and safetensors: pip install 'triptych[neural]'"
         ) from error
+    began = time.process_time()
     start = None if dictionary is None else resolve_dictionary(dictionary, options.limits, mode)
     pictures = []
     for pixels in _pixels_of(images, options):
@@ -159,7 +161,7 @@ def _fit_networks(
             )
         pictures.append(np.array(pixels))
     with tempfile.TemporaryDirectory() as folder:
-        training = Training(Path(checkpoint or folder), core_seconds, say, options.seed)
+        training = Training(Path(checkpoint or folder), core_seconds, say, options.seed, began=began)
         book = fit_networks(mode, pictures, training, start)
     if mode == "ae" and load_network(book).architecture == "patches":
         # One picture is short: mixed decisions gain by beginning with what others have taught them.

@@ -67,6 +67,8 @@ GAN_LEVELS = (0.0, 0.6)
 FAKED_SHARE = 0.1
 """The last part of stage one trains the context network as its integers will be."""
 DECAY = 0.01
+END_SECONDS, END_SHARE = 30.0, 0.2
+"""Of a budget, for the last evaluation and what is learned of mixed decisions: the lesser of the two."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Training:
     `core_seconds` is the budget of this stage, earlier runs from the same folder included. `schedule`
     replaces fields of `Schedule`, `config` those of the networks' configuration. `refined` above 0 trains the
     generator alone, on latents that so many passes of an encoder's search have moved. Setting `stop` ends
-    training early.
+    training early. `began`: what `time.process_time()` was where the budget begins, if that was before.
     """
 
     folder: Path
@@ -87,6 +89,7 @@ class Training:
     config: dict[str, Any] | None = None
     refined: int = 0
     stop: Event | None = None
+    began: float | None = None
 
 
 class Source:
@@ -174,6 +177,7 @@ def fit_networks(
         lambda _: _figures(source.tensor(held), codec.n_levels, codec.measure),
         say=training.say,
         stop=training.stop,
+        began=training.began,
     )
     trainer.resume()
     until = schedule.core_seconds * (1 - FAKED_SHARE)
@@ -239,6 +243,7 @@ def _fit_refined(
         lambda _: _figures(source.tensor(held[:REFINED_HELD]), codec.n_levels, measure),
         say=training.say,
         stop=training.stop,
+        began=training.began,
     )
     trainer.resume()
     trainer.run()
@@ -270,6 +275,7 @@ def _fit_gan(
         companion=adversary,
         say=training.say,
         stop=training.stop,
+        began=training.began,
     )
     trainer.resume()
     trainer.run()
@@ -308,7 +314,9 @@ def _dictionary(
 
 
 def _schedule(fields: dict[str, Any], training: Training) -> Schedule:
-    return Schedule(**({"core_seconds": training.core_seconds} | fields | (training.schedule or {})))
+    # What comes after the last step is paid for too.
+    seconds = training.core_seconds - min(END_SECONDS, END_SHARE * training.core_seconds)
+    return Schedule(**({"core_seconds": seconds} | fields | (training.schedule or {})))
 
 
 def _begin(images: Sequence[Pixels], training: Training, device: torch.device) -> tuple[Codec, bytes | None]:

@@ -26,6 +26,9 @@ from torch import Tensor, distributed, nn
 
 from triptych.fit.statefile import SUFFIX, load_state, not_a_state, save_state
 
+_TELL_SECONDS = 60.0
+"""Between lines of how far it is, where none tells more."""
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -142,6 +145,8 @@ class Trainer:
         Told the figures of every report.
     stop : Event or None
         Set, by a signal handler say, it ends `run` at the next step that can be saved.
+    began : float or None
+        `time.process_time()` where the work began that the budget pays for, if that was before.
     """
 
     def __init__(
@@ -158,7 +163,9 @@ class Trainer:
         companion: Companion | None = None,
         say: Callable[[dict[str, float]], None] | None = None,
         stop: Event | None = None,
+        began: float | None = None,
     ) -> None:
+        self._since = time.process_time() if began is None else began
         self.model, self.optimizer, self.step, self.load = model, optimizer, step, load
         self.schedule, self.folder, self.evaluate = schedule, folder, evaluate
         self.companion, self.say, self.stop = companion, say, stop or Event()
@@ -242,8 +249,7 @@ class Trainer:
         end = self.schedule.core_seconds if until is None else until
         if self.spent >= end or self.stop.is_set():
             return
-        started, spent_before = time.process_time(), self.spent
-        saved = time.monotonic()
+        saved = told = time.monotonic()
         sums: dict[str, float] = {}
         n_summed = 0
         while True:
@@ -264,12 +270,13 @@ class Trainer:
                 decay = min(self.schedule.average, (self.n_steps / (self.n_steps + 30)) ** 3)
                 with torch.no_grad():
                     torch._foreach_lerp_(self.averages, list[Tensor](self.parameters), 1 - decay)
-            if self.n_steps % self.schedule.sync:
+            self._count_time()
+            is_alone_and_spent = self.n_processes == 1 and self.spent >= end
+            if self.n_steps % self.schedule.sync and not is_alone_and_spent:
                 continue
-            self.spent = spent_before + (time.process_time() - started) * self.n_processes
+            now = time.monotonic()
             stop, save = self._agree(
-                self.spent >= end or self.stop.is_set(),
-                time.monotonic() - saved > self.schedule.save_seconds,
+                self.spent >= end or self.stop.is_set(), now - saved > self.schedule.save_seconds
             )
             if stop or save:
                 saved = time.monotonic()
@@ -277,8 +284,17 @@ class Trainer:
                 if self.rank == 0:
                     self._report({name: value / n_summed for name, value in sums.items()})
                 sums, n_summed = {}, 0
+                self._count_time()  # evaluation is paid for too
+            elif self.say is not None and self.rank == 0 and now - told > _TELL_SECONDS:
+                told = now
+                self.say(self._line({name: value / n_summed for name, value in sums.items()}))
             if stop:
                 return
+
+    def _count_time(self) -> None:
+        now = time.process_time()
+        self.spent += (now - self._since) * self.n_processes
+        self._since = now
 
     def _set_rate(self) -> None:
         schedule = self.schedule
@@ -315,11 +331,14 @@ class Trainer:
             self.use_averages()
             figures |= self.evaluate(self.model)
             self.use_averages()
-        images = self.n_steps * self.schedule.batch * self.n_processes
-        line = {"core_seconds": round(self.spent), "steps": self.n_steps, "images": images} | {
-            name: round(value, 4) for name, value in figures.items() if math.isfinite(value)
-        }
+        line = self._line(figures)
         with self.log.open("a") as log:
             log.write(json.dumps(line) + "\n")
         if self.say is not None:
             self.say(line)
+
+    def _line(self, figures: dict[str, float]) -> dict[str, float]:
+        images = self.n_steps * self.schedule.batch * self.n_processes
+        return {"core_seconds": round(self.spent), "steps": self.n_steps, "images": images} | {
+            name: round(value, 4) for name, value in figures.items() if math.isfinite(value)
+        }
