@@ -24,8 +24,8 @@ MODULES = sorted(
 )
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -34,9 +34,10 @@ def test_docstring_examples(name):
     assert result.failed == 0
 
 
-def test_python_of_the_readme(tmp_path):
-    script = tmp_path / "readme.py"
-    script.write_text("\n".join(blocks("python")))
+@pytest.mark.parametrize("name", ["README.md", "codec/docs/choosing.md"])
+def test_python_of_documents(tmp_path, name):
+    script = tmp_path / "document.py"
+    script.write_text("\n".join(blocks("python", (ROOT / name).read_text())))
     subprocess.run([sys.executable, script], cwd=tmp_path, check=True, timeout=300)
 
 
