@@ -24,10 +24,13 @@ import io
 import json
 import random
 import re
+import struct
 import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -38,7 +41,17 @@ import minidecode
 import numpy as np
 import numpy.typing as npt
 import triptych as tp
-from triptych.framing import STREAM_HEADER, FrameType, build_frame, walk
+from triptych import keeping
+from triptych.framing import (
+    HEADER_LEN,
+    INDEX_END,
+    INLINE_SLOT,
+    STREAM_HEADER,
+    SYNC,
+    FrameType,
+    build_frame,
+    walk,
+)
 from triptych.images import Shape
 from triptych.payload import Entry, build_prefix, parse_images
 from triptych.source import open_source
@@ -116,7 +129,7 @@ def read_stream(data: bytes) -> None:
     with contextlib.suppress(tp.TriptychError):
         for place in (*range(len(reader))[:MAX_PLACES], *reader.keys()):
             with contextlib.suppress(tp.TriptychError):
-                # An index may hide images (only `verify` compares it with the frames), but not change one.
+                # What is at hand shows by index what is there in order.
                 pixels = reader[place]
                 assert failure or any(np.array_equal(pixels, image) for image in images)
     if failure:
@@ -482,8 +495,166 @@ def read_attachments(data: bytes) -> None:
     assert [again.entry(number) for number in range(len(entries))] == entries
 
 
+def seal(data: bytes) -> bytes:
+    """Make the lengths and checksums of a stream good again, so that what is inside is believed.
+
+    Frames begin where they say; the last one ends where the data do. Whatever is no frame becomes PADDING.
+    """
+    out, at = bytearray(STREAM_HEADER), len(STREAM_HEADER)
+    while at < len(data):
+        head = data[at : at + HEADER_LEN].ljust(HEADER_LEN, b"\0")
+        is_frame = head[:2] == SYNC
+        kind, slot = (head[2], head[3]) if is_frame else (FrameType.PADDING, 0)
+        begin = at + HEADER_LEN if is_frame else at
+        payload = data[begin : begin + int.from_bytes(head[4:8], "little")] if is_frame else data[begin:]
+        if kind == FrameType.INDEX and len(payload) > _INDEX_TAIL:
+            length, span = HEADER_LEN + len(payload), len(out)
+            payload = payload[:-_INDEX_TAIL] + struct.pack("<IQ8s", length, span, INDEX_END)
+        out += build_frame(kind, slot, payload)
+        at = begin + len(payload)
+    return bytes(out)
+
+
+def read_sealed(data: bytes) -> None:
+    """Read a stream whose lengths and checksums are made good, some small ones by the second decoder too."""
+    stream = seal(data)
+    try:
+        read_stream(stream)
+    except tp.TriptychError:
+        if len(stream) < MAX_SECOND and stream[-1] % 4 == 0 and not _has_networks(stream):
+            _refuse_by_second(stream)
+        raise
+    if len(stream) < MAX_SECOND and stream[-1] % 4 == 0 and not _has_networks(stream):
+        images = list(tp.Reader(stream, limits=LIMITS))
+        second = minidecode.decode_stream(stream)
+        assert len(images) == len(second)
+        for image, other in zip(images, second, strict=True):
+            assert np.array_equal(image, other.pixels), "the second decoder gives other pixels"
+
+
+def _refuse_by_second(stream: bytes) -> None:
+    """What one decoder refuses, the other does not take, but for limits, which are smaller here."""
+    try:
+        tp.verify(stream)
+    except tp.LimitExceeded:
+        return
+    except tp.TriptychError:
+        try:
+            minidecode.decode_stream(stream)
+        except (minidecode.Invalid, minidecode.TooLarge, minidecode.Missing):
+            return
+        raise AssertionError("the second decoder takes what is refused") from None
+
+
+def _has_networks(stream: bytes) -> bool:
+    """Say whether latents may be in it: the second decoder gives no pixels of these."""
+    frames = walk(open_source(stream), tp.Limits(), on_damage=lambda _: None)
+    try:
+        return any(
+            frame.type == FrameType.IMAGES
+            and frame.payload[16 * (frame.slot == INLINE_SLOT) :][:1].tobytes()[:1] in _NETWORK_HEADS
+            for frame in frames
+        )
+    except tp.TriptychError:
+        return True
+
+
+_NETWORK_HEADS = frozenset(bytes([mode | flags]) for mode in (3, 4) for flags in range(0, 256, 16))
+_INDEX_TAIL = 20
+MAX_SECOND = 600
+"""Bytes of streams that the second decoder is tried on: it is slow."""
+
+
+def cost_of(data: bytes) -> tuple[float, int]:
+    """Read a stream under the default limits: in order, past damage, by number, and its description.
+
+    No more pixels are decoded than `MAX_PIXELS`, so that what is left is not the cost of pixels.
+
+    Returns
+    -------
+    seconds, nbytes
+        Of CPU; of memory at most, as far as Python counts it.
+    """
+    limits = tp.Limits(total_pixels=MAX_PIXELS)
+    keeping.forget()
+    tracemalloc.start()
+    began = time.process_time()
+    for damage in ("raise", "skip"):
+        with contextlib.suppress(tp.TriptychError), tp.Reader(data, damage=damage, limits=limits) as reader:
+            with contextlib.suppress(tp.TriptychError):
+                for _ in reader:
+                    pass
+            for place in range(len(reader))[:4]:
+                for look in (reader.info, reader.__getitem__):
+                    with contextlib.suppress(tp.TriptychError):
+                        look(place)
+    with contextlib.suppress(tp.TriptychError):
+        tp.verify(data, limits=limits)
+    spent = time.process_time() - began
+    nbytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return spent, nbytes
+
+
+def bound_costs(data: bytes) -> None:
+    """Nothing costs more than a second or 300 MB for each kB each time it is read, pixels aside."""
+    seconds, nbytes = cost_of(data)
+    size = max(1, len(data) / 1000)
+    # In five ways, and the pixels three times; tracing takes its time too.
+    assert seconds <= 5 * size + SLACK_SECONDS, f"{seconds:.1f} s for {len(data):,} bytes"
+    assert nbytes <= 3e8 * size + SLACK_BYTES, f"{nbytes:,} bytes for {len(data):,} bytes"
+
+
+def read_costly(data: bytes) -> None:
+    """Bound the costs of a stream whose lengths and checksums are made good."""
+    bound_costs(seal(data))
+
+
+MAX_PIXELS = 1 << 20
+SLACK_SECONDS, SLACK_BYTES = 5.0, 1 << 27
+"""What three times so many pixels may cost, on a machine that does something else too."""
+
+
+def _inflated_seeds() -> Iterator[bytes]:
+    """Give what blocks and spectral dictionaries deflate, behind a byte for the kind."""
+    yield b"\0" + zlib.decompress(_small_book().content)
+    yield b"\1" + _spectral().content[:36] + zlib.decompress(_spectral().content[36:])
+
+
+@cache
+def _small_book() -> tp.Dictionary:
+    from smallbook import small_dictionary
+
+    return small_dictionary()
+
+
+def read_inflated(data: bytes) -> None:
+    """Decode a body with a dictionary whose deflated part is the input."""
+    from smallbook import photograph
+    from triptych.modes.pca import MODE
+    from triptych.options import Options
+
+    if not data:
+        return
+    if data[0] % 2 == 0:
+        book = tp.Dictionary.build("blocks", {}, zlib.compress(data[1:], 1))
+        picture = photograph(20, 33, 3)
+        body = MODE.encode_frame([picture], Options(mode="pca"), _small_book())
+    else:
+        book = tp.Dictionary.build("spectral", {}, data[1:37] + zlib.compress(data[37:], 1))
+        picture = np.full((6, 5, _BANDS), 99, np.uint8)
+        body = MODE.encode_frame([picture], Options(mode="pca"), _spectral())
+    shapes = [Shape(*picture.shape)]
+    assert MODE.decode_frame(memoryview(body), shapes, book, 0, 1)[0].shape == picture.shape
+    again = MODE.encode_frame([picture], Options(mode="pca"), book)
+    MODE.decode_frame(memoryview(again), shapes, book, 0, 1)
+
+
 TARGETS = {
     "stream": Target(_streams, read_stream),
+    "sealed": Target(_streams, read_sealed),
+    "costs": Target(_streams, read_costly),
+    "inflated": Target(_inflated_seeds, read_inflated),
     "frame": Target(_frame_seeds, read_frame),
     "body": Target(_body_seeds, decode_body),
     "blocks": Target(_blocks_seeds, decode_blocks),
