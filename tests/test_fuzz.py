@@ -8,6 +8,7 @@ from pathlib import Path
 
 import fuzz
 import pytest
+import triptych as tp
 from elsewhere import python
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,6 +81,23 @@ def test_mutations_are_bounded_and_repeat(data, others, seed):
     once, again = (fuzz.mutate(data, others, random.Random(seed)) for _ in range(2))
     assert once == again
     assert len(once) <= fuzz.MAX_INPUT
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in fuzz.CORPUS.iterdir()))
+def test_the_corpus_finds_nothing(name):
+    inputs = fuzz.corpus_of(name)
+    assert inputs
+    outcomes = [fuzz.outcome_of(fuzz.TARGETS[name], data) for data in inputs]
+    assert len(set(outcomes)) > len(outcomes) / 2  # each is there for an outcome; some have become others
+
+
+def test_an_input_is_minimised():
+    def run(data):
+        if b"bad" in data:
+            raise tp.InvalidFrame("bad")
+
+    target = fuzz.Target(lambda: iter([]), run)
+    assert fuzz.minimise(target, b"x" * 50 + b"bad" + b"y" * 33, "InvalidFrame: bad") == b"bad"
 
 
 @pytest.mark.slow

@@ -2,11 +2,13 @@
 
     python tools/fuzz.py --seconds 60 [--target NAME] [--seed N] [--save FOLDER]
     python tools/fuzz.py --target NAME --replay FILE
+    python tools/fuzz.py --seconds 600 --learn       adds to tests/corpus what seeds did not show
 
 Each input must give pixels or a TriptychError, within `--timeout` seconds and `ROOM` bytes of memory. What is
 accepted is held against a second way to the same result (`Target.run` raises AssertionError if they differ).
-Inputs are mutations of seeds: the vectors under tests/vectors, and streams and bodies made here. An input
-whose outcome is new becomes a seed.
+Inputs are mutations of seeds: the vectors under tests/vectors, streams and bodies made here, and the corpus
+under tests/corpus, which holds for each outcome that others did not show one small input. An input whose
+outcome is new becomes a seed; with `--learn` it is minimised and added to the corpus.
 
 Inputs run in a worker process, which notes each one in a file before it tries it; so whatever ends the worker
 (a signal, a hang, too much memory) leaves its input behind. The parent saves that as FOLDER/TARGET-HASH.bin,
@@ -57,6 +59,9 @@ from triptych.payload import Entry, build_prefix, parse_images
 from triptych.source import open_source
 
 VECTORS = Path(__file__).resolve().parent.parent / "tests" / "vectors"
+CORPUS = VECTORS.parent / "corpus"
+MAX_LEARNED = 1 << 10
+"""Bytes of an input that the corpus takes."""
 LIMITS = tp.Limits(
     pixels_per_image=1 << 12,
     images_per_frame=64,
@@ -716,10 +721,38 @@ def outcome_of(target: Target, data: bytes) -> str:
     return "accepted"
 
 
-def work(target: Target, seconds: float, seed: int, timeout: float, note: Path) -> None:
+def corpus_of(name: str) -> list[bytes]:
+    """Give the inputs of a target that earlier campaigns have left."""
+    return [path.read_bytes() for path in sorted((CORPUS / name).glob("*.bin"))]
+
+
+def minimise(target: Target, data: bytes, outcome: str) -> bytes:
+    """Take away what an input does not need for its outcome, ever smaller pieces of it."""
+    size = len(data) // 2
+    while size:
+        at = 0
+        while at < len(data):
+            less = data[:at] + data[at + size :]
+            if outcome_of(target, less) == outcome:
+                data = less
+            else:
+                at += size
+        size //= 2
+    return data
+
+
+def _learn(name: str, data: bytes, outcome: str) -> None:
+    """Add an input to the corpus, if it can be made small."""
+    small = minimise(TARGETS[name], data, outcome) if len(data) <= 4 * MAX_LEARNED else data
+    if len(small) <= MAX_LEARNED:
+        (CORPUS / name).mkdir(parents=True, exist_ok=True)
+        (CORPUS / name / f"{hashlib.sha256(small).hexdigest()[:16]}.bin").write_bytes(small)
+
+
+def work(name: str, seconds: float, seed: int, timeout: float, note: Path, learns: bool = False) -> None:
     """Run mutated inputs for so long; print a count of the outcomes."""
-    rng = random.Random(seed)
-    seeds = [data[:MAX_INPUT] for data in target.seeds()]
+    target, rng = TARGETS[name], random.Random(seed)
+    seeds = [data[:MAX_INPUT] for data in (*target.seeds(), *corpus_of(name))]
     outcomes: Counter[str] = Counter()
     with note.open("r+b") as file:
         for data in seeds:
@@ -736,6 +769,8 @@ def work(target: Target, seconds: float, seed: int, timeout: float, note: Path) 
             faulthandler.cancel_dump_traceback_later()
             if outcome not in outcomes and len(seeds) < 10_000:
                 seeds.append(data)
+                if learns:
+                    _learn(name, data, outcome)
             outcomes[outcome] += 1
     print(json.dumps(outcomes))
 
@@ -765,7 +800,7 @@ def _limit_memory() -> None:
 # The parent.
 
 
-def fuzz(name: str, seconds: float, seed: int, timeout: float, save: Path) -> int:
+def fuzz(name: str, seconds: float, seed: int, timeout: float, save: Path, learns: bool = False) -> int:
     """Run workers on a target for so long; give the number of inputs saved."""
     end = time.monotonic() + seconds
     outcomes: Counter[str] = Counter()
@@ -776,7 +811,7 @@ def fuzz(name: str, seconds: float, seed: int, timeout: float, save: Path) -> in
             note.write_bytes(bytes(4))
             command = [sys.executable, "-X", "faulthandler", sys.argv[0], "--worker", str(note)]
             command += ["--target", name, "--seconds", str(left), "--seed", str(seed)]
-            command += ["--timeout", str(timeout)]
+            command += ["--timeout", str(timeout), *["--learn"] * learns]
             try:
                 done = subprocess.run(
                     command, capture_output=True, text=True, check=False, timeout=left + timeout + STARTUP
@@ -810,17 +845,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--timeout", type=float, default=2, help="seconds for one input")
     parser.add_argument("--save", type=Path, default=Path("fuzz-findings"), help="folder for what is found")
     parser.add_argument("--replay", type=Path, help="run one saved input, here, with its traceback")
+    parser.add_argument("--learn", action="store_true", help="add what is new to tests/corpus, minimised")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.worker is not None:
-        work(TARGETS[given.target], given.seconds, given.seed, given.timeout, given.worker)
+        work(given.target, given.seconds, given.seed, given.timeout, given.worker, given.learn)
         return 0
     if given.replay is not None:
         print(outcome_of(TARGETS[given.target], given.replay.read_bytes()))
         return 0
     names = [given.target] if given.target else list(TARGETS)
     share = given.seconds / len(names)
-    findings = [fuzz(name, share, given.seed, given.timeout, given.save) for name in names]
+    findings = [fuzz(name, share, given.seed, given.timeout, given.save, given.learn) for name in names]
     return int(any(findings))
 
 
