@@ -86,7 +86,8 @@ def boxes(n_colors, n_entries, seed=0):
     used = random.permutation(n_entries)[:n_colors]
     for number, index in enumerate(used):
         mask[number : 60 - number, 2 * number : 60] = index
-    return mask, random.permutation(256**3)[:n_entries, None] >> np.array([16, 8, 0]) & 255
+    colors = random.choice(256**3, n_entries, replace=False)
+    return mask, colors[:, None] >> np.array([16, 8, 0]) & 255
 
 
 def test_it_costs_few_bytes():
